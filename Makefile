@@ -1,0 +1,49 @@
+# The two commands: `make demo` and `make test`. Each does all its set-up.
+PYTHON ?= python3
+VENV = .venv
+RUN = $(VENV)/bin/python
+SOURCES = $(wildcard csrc/*/*.[ch] cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd fuload_exec/include/*.h) \
+          setup.py pyproject.toml MANIFEST.in
+
+.PHONY: demo test bench asan tsan build clean check-system
+
+demo: $(VENV)/.built
+	$(RUN) examples/quickstart.py
+
+test: $(VENV)/.built
+	$(RUN) -m pytest
+
+bench: $(VENV)/.bench
+	$(RUN) -m pytest benchmarks -c benchmarks/pytest.ini
+
+# The C core under the sanitizers, with its C-level tests.
+asan tsan:
+	$(MAKE) -C tests/protocol $@
+
+build: $(VENV)/.built
+
+$(VENV)/.built: $(SOURCES) | check-system
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.built
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
+
+# One sentence for each thing that only the system's packages can bring.
+CC ?= cc
+check-system:
+	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: 'apt-get install python3' brings it." >&2; exit 1; }
+	@command -v $(CC) >/dev/null || { echo "A C compiler is missing: 'apt-get install gcc libc6-dev' brings one." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "Python's venv module is missing: 'apt-get install python3-venv' brings it." >&2; exit 1; }
+	@echo '#include <stdio.h>' | $(CC) -E - >/dev/null 2>&1 || \
+	    { echo "The header stdio.h is missing: 'apt-get install libc6-dev' brings it." >&2; exit 1; }
+	@echo '#include <Python.h>' | $(CC) -I"$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')" -E - >/dev/null 2>&1 || \
+	    { echo "The header Python.h is missing: 'apt-get install python3-dev' brings it." >&2; exit 1; }
+	@echo '#include <ffi.h>' | $(CC) -E - >/dev/null 2>&1 || \
+	    { echo "The header ffi.h is missing: 'apt-get install libffi-dev' brings it." >&2; exit 1; }
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info fuload_exec/bin fuload_exec/lib fuload_exec/*.so cysrc/*.c tests/protocol/build

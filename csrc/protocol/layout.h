@@ -1,0 +1,336 @@
+/* Where things are in the region: the one shared mmap of a pool.
+ *
+ * The region is a memfd without a name. The parent creates it, sizes it once,
+ * seals its size and hands the descriptor to every worker over exec. This file
+ * is the only definition of its layout; workers (C program and Python host)
+ * and the parent's extension all include it.
+ *
+ *   header        sizes, offsets, the pool's settings      parent writes once
+ *   notices       collector state, watchers, leave         see each field
+ *   ring          published slots, head hint               ring.h
+ *   states        one word a worker: busy/polling/asleep   doorbell.h
+ *   blocks        one cache-line pair a worker: counters   worker writes
+ *   flags         one completion bit a slot                worker sets, parent takes
+ *   functions     where each function's description lies   parent appends
+ *   slots         header line, request area, reply area    slot.h, message.h
+ *   descriptions  function descriptions, append-only       parent appends
+ *   windows       two halves a slot, for large payloads    sparse
+ *
+ * Everything up to the end of the slots ("base") is mapped by everybody from
+ * the start. Descriptions and windows are address space only: they are mapped
+ * piecewise when first used, and have pages only where something was written.
+ *
+ * In any process, fl_region_* functions may block on nothing.
+ */
+#ifndef FL_LAYOUT_H
+#define FL_LAYOUT_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define FL_MAGIC UINT64_C(0x316465786f6c7566) /* "fuloexd1" in memory */
+#define FL_VERSION 1u
+
+#define FL_LINE 64u          /* a cache line */
+#define FL_PAIR 128u         /* what the adjacent-line prefetcher fetches */
+#define FL_GRAIN 65536u      /* alignment of mapped pieces: any Linux page size */
+#define FL_MAX_WORKERS 4096u
+#define FL_MAX_SLOTS 32768u
+#define FL_MAX_SLOT_SIZE (1u << 30)
+#define FL_MAX_FUNCTIONS 65536u
+#define FL_NAME_SIZE 16u     /* PR_SET_NAME takes 15 characters */
+
+typedef _Atomic uint64_t fl_word;
+
+_Static_assert(sizeof(fl_word) == 8, "a shared word is eight bytes");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared words must be lock-free");
+
+struct fl_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t header_size;
+    uint32_t workers;       /* blocks, at most FL_MAX_WORKERS */
+    uint32_t slots;         /* at most FL_MAX_SLOTS */
+    uint32_t slot_size;     /* bytes of the request area, and of the reply area */
+    uint32_t slot_stride;   /* from one slot to the next */
+    uint32_t ring_size;     /* entries, a power of two, at least 4 * slots */
+    uint32_t cpus;          /* CPUs that the pool may use */
+    uint32_t max_pollers;   /* workers that may poll at the same time */
+    int32_t parent_pid;
+    uint64_t spin_ns;       /* how long a worker polls before it sleeps */
+    uint64_t max_payload;   /* most bytes of one request or reply */
+    uint64_t half_size;     /* one half of a window: max_payload, rounded up */
+    uint64_t ring_at, states_at, blocks_at, flags_at, functions_at, slots_at;
+    uint64_t base_size;
+    uint64_t descriptions_at, descriptions_size;
+    uint64_t windows_at;
+    uint64_t total_size;
+    uint64_t signal_mask;   /* the mask that tasks find, bit n-1 for signal n */
+    uint32_t host_function; /* description id of the interpreter's argv, 0 is none */
+    uint32_t setup_function; /* description id of the Python set-up, 0 is none */
+    char name[FL_NAME_SIZE];
+
+    /* Collector state (doorbell.h). Written by the parent's collector thread
+     * (AWAKE, ASLEEP) and by whoever calls it (ASLEEP -> CALLED). */
+    _Alignas(FL_PAIR) fl_word collector;
+    /* How many parent threads watch the flags. Only the parent writes it. */
+    fl_word watchers;
+    /* Non-zero: workers leave when they find nothing to do. Parent writes. */
+    fl_word leave;
+
+    /* Hint: entries before it are claimed or stale. Workers and parent raise
+     * it, nobody lowers it (ring.h). */
+    _Alignas(FL_PAIR) fl_word ring_head;
+    /* Entries published so far. Only the parent writes it; workers never read
+     * it (they read the entries), tests and statistics do. */
+    _Alignas(FL_PAIR) fl_word ring_tail;
+};
+
+/* Only the worker writes its block; the parent reads it, for statistics and
+ * after the worker's death. Counters are relaxed: they order nothing. */
+struct fl_block {
+    _Alignas(FL_PAIR) fl_word pid;
+    fl_word slot;          /* the slot that it runs + 1, or 0; a hint */
+    fl_word tasks_done;
+    fl_word run_ns;
+    fl_word relays;        /* doorbells that it rang for other workers */
+    fl_word collector_calls;
+    fl_word python;        /* 1 once the interpreter serves */
+    fl_word attached;      /* 1 once the region was checked and mapped */
+};
+
+struct fl_function {
+    uint64_t at;           /* offset in the file, FL_LINE-aligned */
+    uint64_t length;
+};
+
+/* A slot: this header pair, then slot_size bytes of request, then slot_size
+ * bytes of reply. They do not overlap, so that a request is still whole when
+ * its worker dies in the middle of the reply. Header and areas are an odd number
+ * of lines and the stride an even one, so a line is spare behind the reply: the
+ * worker's guard word stands there (reply.c). Of the first pair, two lines,
+ * the second is the head of the request area. */
+struct fl_slot {
+    _Alignas(FL_LINE) fl_word word; /* slot.h */
+    /* Written by the parent before the slot is ready, read by the worker. */
+    uint32_t function;
+    uint16_t request_kind;
+    uint16_t reply_kind;   /* written by the worker before done, as all below */
+    uint64_t request_size;
+    uint64_t reply_size;
+    uint64_t reply_scalar;
+    uint64_t started_ns;   /* CLOCK_MONOTONIC */
+    uint64_t finished_ns;
+    int32_t reply_status;
+    uint32_t reply_pid;
+};
+
+_Static_assert(sizeof(struct fl_slot) == FL_LINE, "a slot's header is one line");
+_Static_assert(sizeof(struct fl_block) == FL_PAIR, "a block is one line pair");
+_Static_assert(offsetof(struct fl_header, magic) == 0, "magic comes first");
+_Static_assert(offsetof(struct fl_header, version) == 8, "version is where every version has it");
+_Static_assert(offsetof(struct fl_header, collector) % FL_PAIR == 0, "notices on their own lines");
+_Static_assert(offsetof(struct fl_header, ring_head) % FL_PAIR == 0, "head on its own lines");
+
+/* One process's view of the region. */
+struct fl_region {
+    int fd;
+    char *base;
+    struct fl_header *header;
+    fl_word *ring;
+    fl_word *states;
+    struct fl_block *blocks;
+    fl_word *flags;
+    struct fl_function *functions;
+    char *slots;
+    uint32_t ring_mask;
+    uint32_t flag_words;
+};
+
+/* A piece of a window, mapped in this process. */
+struct fl_mapping {
+    char *at;
+    size_t size;
+};
+
+enum fl_half { FL_REQUEST = 0, FL_REPLY = 1 };
+
+static inline uint64_t fl_round(uint64_t n, uint64_t grain)
+{
+    return (n + grain - 1) / grain * grain;
+}
+
+static inline uint64_t fl_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* Add to a counter that only this process writes. */
+static inline void fl_count(fl_word *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static inline void fl_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb" ::: "memory");
+#endif
+}
+
+/* Can there be such a region? Only then does nothing below overflow, and is
+ * every offset a valid off_t. */
+static inline bool fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t slot_size,
+                                      uint64_t max_payload)
+{
+    return workers && workers <= FL_MAX_WORKERS && slots && slots <= FL_MAX_SLOTS &&
+           slot_size <= FL_MAX_SLOT_SIZE && max_payload <= (UINT64_C(1) << 60) / slots;
+}
+
+/* Fill in sizes and offsets of a possible region. */
+static inline void fl_layout_plan(struct fl_header *h, uint32_t workers, uint32_t slots,
+                                  uint32_t slot_size, uint64_t max_payload)
+{
+    uint64_t at = fl_round(sizeof *h, FL_PAIR);
+    uint32_t ring_size = 64;
+
+    while (ring_size < 4 * slots)
+        ring_size *= 2;
+    h->magic = FL_MAGIC;
+    h->version = FL_VERSION;
+    h->header_size = sizeof *h;
+    h->workers = workers;
+    h->slots = slots;
+    h->slot_size = (uint32_t)fl_round(slot_size, FL_LINE);
+    h->slot_stride = (uint32_t)fl_round(sizeof(struct fl_slot) + 2 * (uint64_t)h->slot_size, FL_PAIR);
+    h->ring_size = ring_size;
+    h->max_payload = max_payload;
+    h->half_size = fl_round(max_payload ? max_payload : 1, FL_GRAIN);
+    h->ring_at = at, at = fl_round(at + 8 * (uint64_t)ring_size, FL_PAIR);
+    h->states_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
+    h->blocks_at = at, at += sizeof(struct fl_block) * (uint64_t)workers;
+    h->flags_at = at, at = fl_round(at + 8 * fl_round(slots, 64) / 64, FL_PAIR);
+    h->functions_at = at, at = fl_round(at + sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR);
+    h->slots_at = at, at += (uint64_t)h->slot_stride * slots;
+    h->base_size = fl_round(at, FL_GRAIN);
+    h->descriptions_at = h->base_size;
+    /* Room for the largest initializer that may be a payload, and for the
+     * descriptions of every function that the table can name. */
+    h->descriptions_size = h->half_size + (UINT64_C(1) << 30);
+    h->windows_at = h->descriptions_at + fl_round(h->descriptions_size, FL_GRAIN);
+    h->total_size = h->windows_at + 2 * h->half_size * slots;
+}
+
+/* Compute this process's pointers from a mapped and planned header. */
+static inline void fl_region_bind(struct fl_region *r, int fd, void *base)
+{
+    struct fl_header *h = (struct fl_header *)base;
+
+    r->fd = fd;
+    r->base = (char *)base;
+    r->header = h;
+    r->ring = (fl_word *)(r->base + h->ring_at);
+    r->states = (fl_word *)(r->base + h->states_at);
+    r->blocks = (struct fl_block *)(r->base + h->blocks_at);
+    r->flags = (fl_word *)(r->base + h->flags_at);
+    r->functions = (struct fl_function *)(r->base + h->functions_at);
+    r->slots = r->base + h->slots_at;
+    r->ring_mask = h->ring_size - 1;
+    r->flag_words = (h->slots + 63) / 64;
+}
+
+/* Map the base of the region that `fd` holds and check it: magic, version,
+ * sizes, offsets. Returns NULL, or why it was refused. Called by workers. */
+static inline const char *fl_region_attach(struct fl_region *r, int fd)
+{
+    struct fl_header plan, *h;
+    struct stat st;
+    void *base;
+
+    if (fstat(fd, &st) != 0)
+        return "the region's descriptor is not open";
+    if ((uint64_t)st.st_size < sizeof *h)
+        return "the region is too small for a header";
+    base = mmap(NULL, sizeof *h, PROT_READ, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        return "the region's header cannot be mapped";
+    memcpy(&plan, base, sizeof plan);
+    munmap(base, sizeof *h);
+    if (plan.magic != FL_MAGIC)
+        return "this is not a fuload region (wrong magic number)";
+    if (plan.version != FL_VERSION)
+        return "the region has another protocol version";
+    if (!fl_layout_possible(plan.workers, plan.slots, plan.slot_size, plan.max_payload))
+        return "the region's header names an impossible number or size of workers or slots";
+    {
+        struct fl_header again;
+
+        memcpy(&again, &plan, sizeof again); /* padding is compared too */
+        fl_layout_plan(&again, plan.workers, plan.slots, plan.slot_size, plan.max_payload);
+        if (memcmp(&again, &plan, offsetof(struct fl_header, collector)) != 0 ||
+            plan.total_size != (uint64_t)st.st_size)
+            return "the region's header and size do not agree";
+    }
+    base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        return "the region cannot be mapped (address space limit?)";
+    h = (struct fl_header *)base;
+    fl_region_bind(r, fd, h);
+    return NULL;
+}
+
+static inline struct fl_slot *fl_slot_at(const struct fl_region *r, uint32_t slot)
+{
+    return (struct fl_slot *)(r->slots + (size_t)slot * r->header->slot_stride);
+}
+
+static inline char *fl_slot_area(const struct fl_region *r, uint32_t slot, enum fl_half half)
+{
+    return (char *)fl_slot_at(r, slot) + sizeof(struct fl_slot) + (half ? r->header->slot_size : 0);
+}
+
+static inline uint64_t fl_window_at(const struct fl_region *r, uint32_t slot, enum fl_half half)
+{
+    return r->header->windows_at + (2 * (uint64_t)slot + half) * r->header->half_size;
+}
+
+/* Make `m` cover the first `size` bytes of a half window, `size` being at most
+ * half_size. A mapping that is too short is replaced, so pointers into it die.
+ * Returns its address, or NULL with errno. */
+static inline char *fl_window_map(const struct fl_region *r, struct fl_mapping *m,
+                                  uint32_t slot, enum fl_half half, uint64_t size)
+{
+    uint64_t want = FL_GRAIN;
+    void *at;
+
+    if (m->at && m->size >= size)
+        return m->at;
+    while (want < size)
+        want *= 2;
+    if (want > r->header->half_size)
+        want = r->header->half_size;
+    at = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
+              (off_t)fl_window_at(r, slot, half));
+    if (at == MAP_FAILED)
+        return NULL;
+    madvise(at, want, MADV_DONTDUMP);
+    if (m->at)
+        munmap(m->at, m->size);
+    m->at = (char *)at;
+    m->size = want;
+    return m->at;
+}
+
+#endif

@@ -1,0 +1,301 @@
+/* What stands in a slot: requests, replies, and the descriptions they name.
+ *
+ * A payload of up to slot_size bytes stands in the slot's own area, a longer
+ * one in the slot's window (request half, reply half); the size alone says
+ * which. The parent believes no reply: fl_reply_check comes before any use.
+ *
+ * DESCRIPTIONS say once a pool what a task's function is: a native function
+ * with its library and types, a plug-in's task, a pickled Python callable, the
+ * interpreter to become. They are appended by the parent before the first
+ * request that names them; publishing that request's slot makes them visible.
+ *
+ * NATIVE REQUESTS are cells, one an argument, in order: 8 bytes for a scalar,
+ * 16 (16-aligned) for a long double, 16 for an address (value and mode), a
+ * structure's own size (16-aligned, padded to 8). An address of mode IN or
+ * INOUT is an offset from the start of the request, where the buffer's bytes
+ * stand after the cells, 16-aligned and followed by four zeros. An INOUT buffer
+ * is copied to the reply before the call, which writes there: the request stays
+ * whole, and a task that dies leaves the caller's buffer as it was.
+ *
+ * NATIVE REPLIES are SCALAR for a number or a null pointer, BYTES for the
+ * bytes of anything else; if there are INOUT buffers RETURNED: struct
+ * fl_returned, the buffers in the order of their arguments, each 16-aligned,
+ * then the bytes of the result, 16-aligned.
+ *
+ * PYTHON REQUESTS and replies are a struct fl_pickle: sizes, stream, buffers.
+ */
+#ifndef FL_MESSAGE_H
+#define FL_MESSAGE_H
+
+#include "slot.h"
+
+enum fl_request_kind {
+    FL_CALL_FUNCTION = 1, /* a native function: cells */
+    FL_CALL_MAP,          /* a native function, many times: struct fl_map */
+    FL_CALL_TASK,         /* a plug-in's task: bytes */
+    FL_CALL_PYTHON,       /* a described callable: fl_pickle of args or (args, kwargs) */
+    FL_CALL_PICKLED,      /* fl_pickle of (callable, args, kwargs) */
+    FL_REQUEST_KINDS
+};
+
+/* kind, largest size: any payload (1), exactly nothing (0) */
+#define FL_REPLIES(X)                                                             \
+    X(SCALAR, 0)    /* native: reply_scalar holds the value of the result type */ \
+    X(RETURNED, 1)  /* native: struct fl_returned, buffers, bytes of the result */ \
+    X(BYTES, 1)     /* native: string, structure, items of a map; a plug-in's reply */ \
+    X(NONE, 0)      /* Python: None */                                            \
+    X(FALSE, 0)                                                                   \
+    X(TRUE, 0)                                                                    \
+    X(INT, 0)       /* Python: an int that fits int64, in reply_scalar */         \
+    X(FLOAT, 0)     /* Python: a float, its bits in reply_scalar */               \
+    X(PICKLE, 1)    /* Python: fl_pickle of the result */                         \
+    X(RAISED, 1)    /* Python: fl_pickle of (exception, traceback's text) */      \
+    X(NOT_REBUILT, 1) /* the arguments could not be unpickled: as RAISED */       \
+    X(SETUP_FAILED, 1) /* the initializer raised: the traceback's text */         \
+    X(STATUS, 1)    /* plug-in: reply_status is not zero, bytes are its message */ \
+    X(NO_LIBRARY, 1) /* cannot open library or find function: the loader's words */ \
+    X(REFUSED, 1)   /* this worker cannot run such a task: the reason */          \
+    X(TOO_LARGE, 0) /* the reply has reply_scalar bytes, over max_payload */
+
+enum fl_reply_kind {
+    FL_REPLY_UNSET,
+#define FL_ENUM(name, sized) FL_REPLY_##name,
+    FL_REPLIES(FL_ENUM)
+#undef FL_ENUM
+    FL_REPLY_KINDS
+};
+
+/* Types of arguments and results on the wire: name, bytes of its cell. Those
+ * after ADDRESS stand with their own data in a description's types:
+ *   STRUCT, u16 size, u8 count, `count` member types: passed by value
+ *   STRING, WIDE_STRING: a result, the characters that it points at come back
+ *   POINTEE, u16 size: a result, `size` bytes that it points at come back */
+#define FL_TYPES(X) \
+    X(VOID, 0)      \
+    X(I8, 8)        \
+    X(U8, 8)        \
+    X(I16, 8)       \
+    X(U16, 8)       \
+    X(I32, 8)       \
+    X(U32, 8)       \
+    X(I64, 8)       \
+    X(U64, 8)       \
+    X(F32, 8)       \
+    X(F64, 8)       \
+    X(F80, 16)      \
+    X(ADDRESS, 16)  \
+    X(STRUCT, 0)    \
+    X(STRING, 0)    \
+    X(WIDE_STRING, 0) \
+    X(POINTEE, 0)
+
+enum fl_type {
+#define FL_ENUM(name, size) FL_##name,
+    FL_TYPES(FL_ENUM)
+#undef FL_ENUM
+    FL_TYPE_COUNT
+};
+
+enum fl_address_mode {
+    FL_ADDRESS_VALUE = 0,  /* the number itself: NULL, or what the caller knows */
+    FL_ADDRESS_IN = 1,     /* bytes of the request, read only */
+    FL_ADDRESS_INOUT = 2   /* the same, and what the call writes comes back */
+};
+
+struct fl_address {
+    uint64_t value;
+    uint64_t mode;         /* bits 0-7; the rest is the buffer's length */
+};
+
+struct fl_returned {
+    uint64_t scalar;       /* the number, or of a pointer whether it was not null */
+    uint64_t size;         /* bytes of the result, behind the buffers */
+};
+
+/* A native function called `count` times: an fl_address an argument follows,
+ * VALUE for a number that stays, IN for the offset of `count` items, each as
+ * long as its C type. The reply is the results, one behind the other. */
+struct fl_map {
+    uint64_t count;
+    uint64_t reserved;
+};
+
+#define FL_MAX_ARGUMENTS 64u
+#define FL_BUFFER_ALIGN 16u
+
+enum fl_description_kind {
+    FL_DESCRIBE_FUNCTION = 1, /* types, library, name */
+    FL_DESCRIBE_TASK,         /* library (empty: the worker program itself), name */
+    FL_DESCRIBE_PYTHON,       /* fl_pickle-less stream: the pickled callable */
+    FL_DESCRIBE_HOST,         /* argv of the interpreter, each ended by a zero */
+    FL_DESCRIBE_SETUP         /* pickled: what a Python host does before its first task */
+};
+
+#define FL_USES_ERRNO 1u     /* errno is 0 before the call and comes back */
+#define FL_MAX_TYPES 8192u
+
+/* Followed by `types_size` bytes (the result's type, then the arguments'),
+ * library and name, each ended by a zero, and `body_size` bytes. */
+struct fl_description {
+    uint32_t kind;
+    uint32_t arguments;
+    uint32_t types_size;
+    uint32_t library_size; /* with its zero */
+    uint32_t name_size;    /* with its zero */
+    uint32_t flags;
+    uint64_t body_size;
+};
+
+#define FL_MAX_BUFFERS 4096u
+
+struct fl_pickle {
+    uint32_t buffers;      /* out-of-band buffers, 64-aligned, after the stream */
+    uint32_t flags;
+    uint64_t stream_size;
+    /* uint64_t buffer_size[buffers]; bit 63: read-only; then the stream */
+};
+
+#define FL_PICKLE_KEYWORDS 1u /* the stream is (args, kwargs), not args */
+#define FL_BUFFER_READONLY (UINT64_C(1) << 63)
+
+static inline uint64_t fl_cell_size(uint32_t type)
+{
+    static const uint8_t sizes[] = {
+#define FL_SIZE(name, size) size,
+        FL_TYPES(FL_SIZE)
+#undef FL_SIZE
+    };
+    return type < FL_TYPE_COUNT ? sizes[type] : 0;
+}
+
+/* Bytes of one item of a scalar type in memory; 0 for the others. */
+static inline uint64_t fl_item_size(uint32_t type)
+{
+    static const uint8_t sizes[FL_TYPE_COUNT] = {
+        [FL_I8] = 1, [FL_U8] = 1, [FL_I16] = 2, [FL_U16] = 2, [FL_I32] = 4, [FL_U32] = 4,
+        [FL_I64] = 8, [FL_U64] = 8, [FL_F32] = 4, [FL_F64] = 8, [FL_F80] = 16,
+    };
+    return type < FL_TYPE_COUNT ? sizes[type] : 0;
+}
+
+/* Where the cell of an argument of this type stands, if the one before it
+ * ended at `end`. */
+static inline uint64_t fl_cell_at(uint64_t end, uint32_t type)
+{
+    return type == FL_F80 || type == FL_STRUCT ? fl_round(end, 16) : end;
+}
+
+/* Parent: can this be what a worker wrote? Only then is anything used. Each
+ * field is read once, so that what was checked is what was looked up with. */
+static inline bool fl_reply_check(const struct fl_region *r, const struct fl_slot *s)
+{
+    static const uint8_t sized[] = {0,
+#define FL_SIZED(name, has) has,
+        FL_REPLIES(FL_SIZED)
+#undef FL_SIZED
+    };
+    uint16_t kind = *(const volatile uint16_t *)&s->reply_kind;
+    uint64_t size = *(const volatile uint64_t *)&s->reply_size;
+
+    if (kind == FL_REPLY_UNSET || kind >= FL_REPLY_KINDS)
+        return false;
+    if (kind == FL_REPLY_RETURNED && size < sizeof(struct fl_returned))
+        return false;
+    return size <= (sized[kind] ? r->header->max_payload : 0);
+}
+
+/* Either side: do stream and buffers lie inside `size` bytes? Gives the offset
+ * of the stream. */
+static inline bool fl_pickle_check(const char *payload, uint64_t size, uint64_t *stream_at)
+{
+    struct fl_pickle head;
+    uint64_t at, i, part;
+
+    if (size < sizeof head)
+        return false;
+    memcpy(&head, payload, sizeof head);
+    if (head.buffers > FL_MAX_BUFFERS)
+        return false;
+    at = sizeof head + 8 * (uint64_t)head.buffers;
+    if (at > size || head.stream_size > size - at)
+        return false;
+    *stream_at = at;
+    at += head.stream_size;
+    for (i = 0; i < head.buffers; i++) {
+        memcpy(&part, payload + sizeof head + 8 * i, 8);
+        part &= ~FL_BUFFER_READONLY;
+        at = fl_round(at, FL_LINE);
+        if (at > size || part > size - at)
+            return false;
+        at += part;
+    }
+    return true;
+}
+
+/* Do the parts of a description fill no more than its `length` bytes? Strings
+ * must end inside it: the loader and exec are given plain pointers. */
+static inline bool fl_description_check(const struct fl_description *d, uint64_t length)
+{
+    const char *end = (const char *)(d + 1);
+    uint64_t room = length - sizeof *d;
+    bool named = d->kind == FL_DESCRIBE_FUNCTION || d->kind == FL_DESCRIBE_TASK;
+    bool listed = d->kind == FL_DESCRIBE_HOST;
+
+    if (d->arguments > FL_MAX_ARGUMENTS || d->types_size > FL_MAX_TYPES || d->body_size > room ||
+        d->types_size + (uint64_t)d->library_size + d->name_size > room - d->body_size)
+        return false;
+    end += d->types_size + (uint64_t)d->library_size;
+    if (named && (!d->library_size || end[-1] || !d->name_size || end[d->name_size - 1]))
+        return false;
+    end += d->name_size + d->body_size;
+    return !listed || (d->body_size && !end[-1]);
+}
+
+/* Worker: the description with this id, checked, or NULL. It stays mapped. */
+static inline const struct fl_description *fl_description_map(const struct fl_region *r, uint32_t id)
+{
+    const struct fl_header *h = r->header;
+    struct fl_function f;
+    const struct fl_description *d;
+    uint64_t start;
+    char *at;
+
+    if (!id || id >= FL_MAX_FUNCTIONS)
+        return NULL;
+    f = r->functions[id];
+    if (f.at < h->descriptions_at || f.at % FL_LINE || f.length < sizeof *d ||
+        f.at - h->descriptions_at > h->descriptions_size ||
+        f.length > h->descriptions_size - (f.at - h->descriptions_at))
+        return NULL;
+    start = f.at / FL_GRAIN * FL_GRAIN;
+    at = (char *)mmap(NULL, f.at - start + f.length, PROT_READ, MAP_SHARED, r->fd, (off_t)start);
+    if (at == MAP_FAILED)
+        return NULL;
+    d = (const struct fl_description *)(at + (f.at - start));
+    if (fl_description_check(d, f.length))
+        return d;
+    munmap(at, f.at - start + f.length);
+    return NULL;
+}
+
+static inline const uint8_t *fl_description_types(const struct fl_description *d)
+{
+    return (const uint8_t *)(d + 1);
+}
+
+static inline const char *fl_description_library(const struct fl_description *d)
+{
+    return (const char *)(d + 1) + d->types_size;
+}
+
+static inline const char *fl_description_name(const struct fl_description *d)
+{
+    return fl_description_library(d) + d->library_size;
+}
+
+static inline const char *fl_description_body(const struct fl_description *d)
+{
+    return fl_description_name(d) + d->name_size;
+}
+
+#endif

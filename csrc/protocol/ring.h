@@ -1,0 +1,198 @@
+/* Published slots, in the order in which they were published.
+ *
+ * One publisher (the parent, under the interpreter's lock), many claimers
+ * (the workers). Positions count from ring_size up and never come back; the
+ * entry of a position is ring[position & mask].
+ *
+ *   entry = generation (32) | lap (16) | slot (16),  lap = position / size
+ *
+ * The lap tells a claimer whether a position is published already: an entry
+ * of the lap before is not, an entry of a later lap means that the claimer's
+ * own position is long past, and it starts again from the head. Its 16 bits
+ * lie to a cursor that is 65535 laps behind (a worker that slept through them):
+ * what they show looks like the lap before. So nothing counts as empty before
+ * the head; and a cursor 65536 laps behind only tries a claim that fails.
+ *
+ * Nothing is lost: an entry is written once its slot is ready; claimers pass
+ * a position only after they saw its slot not ready in that generation, or
+ * took it; and a slot that is not ready in a generation never becomes ready
+ * in that generation again. So every ready slot lies at or after the head,
+ * whoever dies between claiming a slot and moving the head.
+ *
+ * Nothing is claimed twice: the claim is the compare-and-swap on the slot's
+ * word; the ring only says where to try.
+ *
+ * It cannot overflow: at most `slots` entries are live, the ring has four
+ * times as many, and fl_ring_publish repacks before it would be half full of
+ * stale ones: live entries before the newest are published again, in order,
+ * under a new generation, which makes their old entries stale.
+ *
+ * Order: entries are stored and loaded seq_cst, because a publisher stores an
+ * entry and then looks who sleeps, and a worker says that it sleeps and then
+ * looks at the entries (doorbell.h). Seeing the entry also means seeing the
+ * payload. The head is a hint, relaxed.
+ */
+#ifndef FL_RING_H
+#define FL_RING_H
+
+#include "slot.h"
+
+static inline uint64_t fl_ring_entry(const struct fl_region *r, uint64_t position,
+                                     uint32_t slot, uint32_t generation)
+{
+    uint64_t lap = position / r->header->ring_size & 0xffff;
+
+    return (uint64_t)generation << 32 | lap << 16 | (slot & 0xffff);
+}
+
+/* Parent, once: an empty ring. Lap 0 is never published, so that a ring of
+ * zeros is empty. */
+static inline void fl_ring_clear(struct fl_region *r)
+{
+    atomic_store(&r->header->ring_head, r->header->ring_size);
+    atomic_store(&r->header->ring_tail, r->header->ring_size);
+}
+
+static inline uint64_t fl_ring_head(struct fl_region *r)
+{
+    return atomic_load_explicit(&r->header->ring_head, memory_order_relaxed);
+}
+
+/* Anybody: everything before `position` is claimed or stale. */
+static inline void fl_ring_pass(struct fl_region *r, uint64_t position)
+{
+    uint64_t head = fl_ring_head(r);
+
+    while (head < position &&
+           !atomic_compare_exchange_weak_explicit(&r->header->ring_head, &head, position,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+enum fl_probe { FL_PUBLISHED, FL_EMPTY, FL_PASSED };
+
+/* Anybody: what stands at a position. */
+static inline enum fl_probe fl_ring_probe(struct fl_region *r, uint64_t position, uint64_t *entry)
+{
+    uint64_t lap = position / r->header->ring_size;
+
+    *entry = atomic_load_explicit(&r->ring[position & r->ring_mask], memory_order_seq_cst);
+    if ((*entry >> 16 & 0xffff) == (lap & 0xffff))
+        return FL_PUBLISHED;
+    return (*entry >> 16 & 0xffff) == ((lap - 1) & 0xffff) ? FL_EMPTY : FL_PASSED;
+}
+
+/* The tail goes first: a parent thread that looks at it after a seq_cst store
+ * of its own (the collector, when it stops its ticks) pairs with the entry's
+ * store, and must not find the tail of before. */
+static inline void fl_ring_append(struct fl_region *r, uint32_t slot, uint32_t generation)
+{
+    uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_relaxed);
+
+    atomic_store_explicit(&r->header->ring_tail, tail + 1, memory_order_relaxed);
+    atomic_store_explicit(&r->ring[tail & r->ring_mask],
+                          fl_ring_entry(r, tail, slot, generation), memory_order_seq_cst);
+}
+
+/* Parent: entries from head to tail whose slot is no longer ready are
+ * dropped; with `move`, live ones go to the end of the ring under the
+ * generation after theirs, which is also written to generations[slot].
+ * Without `move` it is any thread's, beside the publisher: one that sees the
+ * tail before the entry stops there.
+ * The head and the entries are not believed, any worker may have written over
+ * them: a head that lies out of the ring costs one look at each entry, and an
+ * entry that names no slot is no live one. (Even from a whole lap behind the
+ * tail an append overwrites only what this loop has looked at.) */
+static inline void fl_ring_repack(struct fl_region *r, uint32_t *generations, bool move)
+{
+    uint64_t position = fl_ring_head(r);
+    uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_relaxed);
+
+    if (tail - position > r->header->ring_size)
+        position = tail - r->header->ring_size;
+    for (; position < tail; position++) {
+        uint64_t entry;
+        enum fl_probe probe = fl_ring_probe(r, position, &entry);
+        uint32_t slot = (uint32_t)entry & 0xffff, generation = (uint32_t)(entry >> 32);
+        struct fl_slot *s = fl_slot_at(r, slot);
+
+        if (probe == FL_EMPTY && !move)
+            break;
+        if (probe != FL_PUBLISHED || slot >= r->header->slots ||
+            fl_slot_look(s) != fl_slot_word(generation, 0, FL_READY))
+            continue;
+        if (!move)
+            break;
+        if (!fl_slot_step(s, fl_slot_word(generation, 0, FL_READY),
+                          fl_slot_word(generation + 1, 0, FL_READY), memory_order_acq_rel))
+            continue;
+        generations[slot] = generation + 1;
+        fl_ring_append(r, slot, generation + 1);
+    }
+    fl_ring_pass(r, position);
+}
+
+/* Parent: make a slot, whose payload is in place, claimable.
+ * `generations` is the parent's own record of each slot's generation. */
+static inline void fl_ring_publish(struct fl_region *r, uint32_t slot, uint32_t *generations)
+{
+    uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_relaxed);
+    uint32_t half = r->header->ring_size / 2;
+
+    if (tail - fl_ring_head(r) >= half) {
+        fl_ring_repack(r, generations, false);
+        if (tail - fl_ring_head(r) >= half)
+            fl_ring_repack(r, generations, true);
+    }
+    generations[slot]++;
+    fl_slot_publish(fl_slot_at(r, slot), generations[slot]);
+    fl_ring_append(r, slot, generations[slot]);
+}
+
+/* Worker: claim the oldest ready slot. `cursor` is this worker's own position,
+ * before which it has seen nothing ready. Returns the slot and its generation,
+ * or -1 if nothing is published. */
+static inline int32_t fl_ring_claim(struct fl_region *r, uint32_t worker, uint64_t *cursor,
+                                    uint32_t *generation)
+{
+    for (;;) {
+        uint64_t entry;
+        uint32_t slot;
+
+        switch (fl_ring_probe(r, *cursor, &entry)) {
+        case FL_EMPTY:
+            fl_ring_pass(r, *cursor);
+            if (fl_ring_head(r) == *cursor)
+                return -1;
+            /* fall through */
+        case FL_PASSED:
+            *cursor = fl_ring_head(r);
+            continue;
+        case FL_PUBLISHED:
+            break;
+        }
+        slot = (uint32_t)entry & 0xffff;
+        *generation = (uint32_t)(entry >> 32);
+        ++*cursor;
+        if (slot < r->header->slots && fl_slot_claim(fl_slot_at(r, slot), *generation, worker)) {
+            fl_ring_pass(r, *cursor);
+            return (int32_t)slot;
+        }
+        /* Claimed by another: it has moved the head, so skip what it passed. */
+        if (fl_ring_head(r) > *cursor)
+            *cursor = fl_ring_head(r);
+    }
+}
+
+/* Worker: is something published at or after the cursor? May say so of an
+ * entry that somebody is just claiming. */
+static inline bool fl_ring_pending(struct fl_region *r, uint64_t *cursor)
+{
+    uint64_t entry, head = fl_ring_head(r);
+
+    if (head > *cursor)
+        *cursor = head;
+    return fl_ring_probe(r, *cursor, &entry) != FL_EMPTY;
+}
+
+#endif

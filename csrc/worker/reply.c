@@ -1,0 +1,155 @@
+/* The way back: reply into slot or window, done, flag, and who is told. */
+#include "worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* How long a parent thread may take the flag before the collector is called:
+ * less than waking it costs, more than a caller needs from submit to result. */
+#define REPORT_GRACE_NS 4000u
+
+/* Stands behind the reply area while a task may write there: a slot's areas end
+ * 64 bytes before the next slot begins (layout.h: header and areas are an odd
+ * number of lines, the stride is an even one). */
+#define GUARD UINT64_C(0x9d4ec1f0a75b3862)
+
+static uint64_t *guard_of(const struct fl_worker *w)
+{
+    return (uint64_t *)(fl_slot_area(&w->region, w->call.index, FL_REPLY) + w->region.header->slot_size);
+}
+
+/* A task has written where it must not, here or in another worker. What else is
+ * wrong nobody knows: this process ends, and at its burial the parent looks at
+ * every slot. */
+static void end_corrupted(const struct fl_worker *w, const char *what)
+{
+    fprintf(stderr, "%s: %s\n", w->region.header->name, what);
+    abort();
+}
+
+void fl_leave_if_forked(const struct fl_worker *w)
+{
+    if (w->forked)
+        _exit(0);
+}
+
+char *fl_reply_reserve(struct fl_worker *w, uint64_t size)
+{
+    struct fl_call *call = &w->call;
+    uint64_t slot_size = w->region.header->slot_size;
+    struct fl_mapping *m = &w->windows[call->index][FL_REPLY];
+    char *window, *area = fl_slot_area(&w->region, call->index, FL_REPLY);
+
+    fl_leave_if_forked(w);
+    if (size > w->region.header->max_payload) {
+        call->reply_wanted = size;
+        return NULL;
+    }
+    call->reply_wanted = 0;
+    if (size <= slot_size && (!call->reply || call->reply == area)) {
+        if (!call->reply)
+            *guard_of(w) = GUARD;
+        call->reply_room = slot_size;
+        return call->reply = area;
+    }
+    if (call->reply && call->reply != area && size <= call->reply_room)
+        return call->reply;
+    /* A longer mapping of the same pages: what stands there stays. */
+    fl_check_descriptors(w);
+    window = fl_window_map(&w->region, m, call->index, FL_REPLY, size);
+    if (!window) {
+        call->reply_wanted = size;
+        return NULL;
+    }
+    if (call->reply == area && call->reply_size)
+        memcpy(window, area, call->reply_size);
+    call->reply_room = m->size;
+    return call->reply = window;
+}
+
+/* The task was condemned, and the parent is about to end this process: another
+ * task that it claimed now would go with it. */
+static void wait_to_be_killed(const struct fl_worker *w)
+{
+    while (!w->interrupted)
+        pause();
+}
+
+void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
+{
+    struct fl_call *call = &w->call;
+    struct fl_slot *s = call->slot;
+    struct fl_block *block = &w->region.blocks[w->index];
+
+    fl_leave_if_forked(w);
+    if (call->reply_wanted) {
+        kind = FL_REPLY_TOO_LARGE;
+        call->reply_size = 0;
+        s->reply_scalar = call->reply_wanted;
+    }
+    /* The parent looks where the size says: a short reply that grew in the
+     * window first goes back to the slot. */
+    if (call->reply_size && call->reply_size <= w->region.header->slot_size) {
+        char *area = fl_slot_area(&w->region, call->index, FL_REPLY);
+        if (call->reply != area)
+            memcpy(area, call->reply, call->reply_size);
+    }
+    if (call->reply == fl_slot_area(&w->region, call->index, FL_REPLY) && *guard_of(w) != GUARD)
+        end_corrupted(w, "a task wrote past the end of its reply");
+    s->reply_kind = (uint16_t)kind;
+    s->reply_size = call->reply_size;
+    s->reply_status = call->status;
+    s->reply_pid = (uint32_t)atomic_load_explicit(&block->pid, memory_order_relaxed);
+    s->finished_ns = fl_now();
+    fl_count(&block->tasks_done, 1);
+    fl_count(&block->run_ns, s->finished_ns - s->started_ns);
+    if (!fl_slot_finish(s, call->generation, w->index)) {
+        if (fl_slot_look(s) != fl_slot_word(call->generation, w->index + 1, FL_CONDEMNED))
+            end_corrupted(w, "something wrote over the slot of a task that runs");
+        wait_to_be_killed(w);
+        return;
+    }
+    fl_flag_set(&w->region, call->index);
+    w->unreported = true;
+}
+
+void fl_reply_scalar(struct fl_worker *w, enum fl_reply_kind kind, uint64_t scalar)
+{
+    fl_leave_if_forked(w);
+    w->call.reply_size = 0;
+    w->call.slot->reply_scalar = scalar;
+    fl_reply_send(w, kind);
+}
+
+void fl_reply_bytes(struct fl_worker *w, enum fl_reply_kind kind, const void *data, uint64_t size)
+{
+    char *at = fl_reply_reserve(w, size);
+
+    if (at) {
+        memmove(at, data, size);
+        w->call.reply_size = size;
+    }
+    fl_reply_send(w, kind);
+}
+
+void fl_reply_report(struct fl_worker *w)
+{
+    struct fl_region *r = &w->region;
+    struct fl_call *call = &w->call;
+    uint64_t done = fl_slot_word(call->generation, w->index + 1, FL_DONE);
+    uint64_t until = 0;
+
+    w->unreported = false;
+    for (;;) {
+        if (fl_slot_look(call->slot) != done || fl_collector_looks(r))
+            return;
+        if (!until)
+            until = fl_now() + (r->header->spin_ns ? REPORT_GRACE_NS : 0);
+        if (fl_now() >= until)
+            break;
+        fl_pause();
+    }
+    if (fl_collector_call(r, &w->os))
+        fl_count(&r->blocks[w->index].collector_calls, 1);
+}

@@ -1,0 +1,149 @@
+/* The worker's life: wait, claim, call, reply; leave when told to. */
+#include "worker.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+static void leave_python(struct fl_worker *w)
+{
+    if (w->host.leave_python)
+        w->host.leave_python(w->host.context);
+}
+
+static void enter_python(struct fl_worker *w)
+{
+    if (w->host.enter_python)
+        w->host.enter_python(w->host.context);
+}
+
+static void begin_call(struct fl_worker *w, uint32_t index, uint32_t generation)
+{
+    struct fl_call *call = &w->call;
+    struct fl_slot *s = fl_slot_at(&w->region, index);
+
+    call->slot = s;
+    call->index = index;
+    call->generation = generation;
+    call->request_size = s->request_size;
+    call->request = fl_slot_area(&w->region, index, FL_REQUEST);
+    call->reply = NULL;
+    call->reply_room = call->reply_size = call->reply_wanted = 0;
+    call->status = 0;
+    s->started_ns = fl_now();
+    atomic_store_explicit(&w->region.blocks[w->index].slot, index + 1, memory_order_relaxed);
+}
+
+/* A request longer than the slot stands in its window. */
+static bool find_request(struct fl_worker *w)
+{
+    struct fl_call *call = &w->call;
+
+    if (call->request_size <= w->region.header->slot_size)
+        return true;
+    if (call->request_size > w->region.header->max_payload)
+        return false;
+    if (!w->windows[call->index][FL_REQUEST].at || w->windows[call->index][FL_REQUEST].size < call->request_size)
+        fl_check_descriptors(w);
+    call->request = fl_window_map(&w->region, &w->windows[call->index][FL_REQUEST], call->index,
+                                  FL_REQUEST, call->request_size);
+    return call->request != NULL;
+}
+
+static void call_native(struct fl_worker *w)
+{
+    enum fl_reply_kind kind = FL_REPLY_REFUSED;
+    const struct fl_callable *c;
+    char why[1024];
+
+    c = fl_callable_find(w, w->call.slot->function, why, sizeof why, &kind);
+    if (!c) {
+        fl_reply_bytes(w, kind, why, strlen(why));
+        return;
+    }
+    fl_signals_enter_native(w);
+    leave_python(w);
+    if (c->kind == FL_DESCRIBE_FUNCTION && w->call.slot->request_kind == FL_CALL_MAP)
+        fl_call_map(w, c);
+    else if (c->kind == FL_DESCRIBE_FUNCTION)
+        fl_call_function(w, c);
+    else
+        fl_call_task(w, c);
+    enter_python(w);
+    fl_signals_leave_native(w);
+}
+
+static void call(struct fl_worker *w)
+{
+    struct fl_slot *s = w->call.slot;
+
+    if (!find_request(w)) {
+        static const char why[] = "the worker cannot map the request";
+        fl_reply_bytes(w, FL_REPLY_REFUSED, why, sizeof why - 1);
+    } else if (s->request_kind < FL_CALL_PYTHON) {
+        call_native(w);
+    } else {
+        w->host.call_python(w);
+    }
+    atomic_store_explicit(&w->region.blocks[w->index].slot, 0, memory_order_relaxed);
+}
+
+/* Nothing to claim: poll for a while if few others do, then sleep. */
+static void wait_for_work(struct fl_worker *w)
+{
+    struct fl_region *r = &w->region;
+
+    if (fl_bell_may_poll(r, w->index)) {
+        uint64_t until = fl_now() + r->header->spin_ns;
+
+        atomic_store_explicit(&r->states[w->index], fl_state_word(FL_POLLING, 0, 0),
+                              memory_order_release);
+        do {
+            int i;
+
+            for (i = 0; i < 32; i++) {
+                if (fl_ring_pending(r, &w->cursor) || fl_leaving(r) || w->interrupted)
+                    return;
+                fl_pause();
+            }
+            sched_yield(); /* the parent may be waiting for this very CPU */
+        } while (fl_now() < until);
+    }
+    fl_signals_sleep();
+    fl_bell_sleep(r, &w->os, w->index, &w->cursor);
+    fl_signals_wake(w);
+}
+
+int fl_serve(struct fl_worker *w, int32_t resume)
+{
+    struct fl_region *r = &w->region;
+    bool waited = true;
+
+    if (resume >= 0) {
+        begin_call(w, (uint32_t)resume, fl_word_generation(fl_slot_look(fl_slot_at(r, (uint32_t)resume))));
+        call(w);
+    }
+    for (;;) {
+        uint32_t generation;
+        int32_t slot;
+
+        if (w->unreported)
+            fl_reply_report(w);
+        if (w->interrupted)
+            return 130;
+        slot = fl_ring_claim(r, w->index, &w->cursor, &generation);
+        if (slot < 0) {
+            if (fl_bell_may_leave(r, &w->cursor))
+                return 0;
+            leave_python(w);
+            wait_for_work(w);
+            enter_python(w);
+            waited = true;
+            continue;
+        }
+        begin_call(w, (uint32_t)slot, generation);
+        if (waited && fl_bell_busy(r, &w->os, w->index, &w->cursor))
+            fl_count(&r->blocks[w->index].relays, 1);
+        waited = false;
+        call(w);
+    }
+}

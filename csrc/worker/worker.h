@@ -1,0 +1,148 @@
+/* The worker, as its parts see it. One process, one thread (the loop), plus a
+ * thread that only watches the parent. The same loop serves in the program
+ * fuload-worker and in the Python host. */
+#ifndef FL_WORKER_H
+#define FL_WORKER_H
+
+#include <signal.h>
+#include <sys/types.h>
+
+#include "fuload.h"
+#include "protocol/doorbell.h"
+#include "protocol/message.h"
+
+/* Exit codes besides 0: cannot serve (3), interrupted (130), and this one, for
+ * a worker whose task has closed the pool's descriptors. */
+#define FL_EXIT_DESCRIPTORS 121
+
+struct fl_worker;
+
+/* What differs between the two hosts. */
+struct fl_host {
+    void *context;
+    /* Run a Python request in w->call and reply. The C program execs the
+     * interpreter here and comes back only if that failed. */
+    void (*call_python)(struct fl_worker *w);
+    /* Before and after this thread waits or runs C: give up and retake the
+     * interpreter's lock. May be NULL. */
+    void (*leave_python)(void *context);
+    void (*enter_python)(void *context);
+    bool python_tasks_see_signals;
+};
+
+/* The task that is being run. Starts with what a plug-in sees. */
+struct fl_call {
+    struct fuload_task task;
+    struct fl_slot *slot;
+    uint32_t index;
+    uint32_t generation;
+    const char *request;
+    uint64_t request_size;
+    /* The reply, so far. */
+    char *reply;
+    uint64_t reply_room;
+    uint64_t reply_size;
+    uint64_t reply_wanted; /* what was asked for when it was too much */
+    int status;
+};
+
+struct fl_callable;
+
+struct fl_worker {
+    struct fl_region region;
+    struct fl_call call;
+    struct fl_os os;
+    struct fl_host host;
+    uint32_t index;
+    uint64_t cursor;      /* ring.h */
+    bool unreported;      /* w->call.slot is done and nobody was told */
+    int bell;             /* the parent's eventfd */
+    struct fl_file { dev_t device; ino_t inode; } region_file, bell_file;
+    pid_t parent;
+    struct fl_mapping (*windows)[2];
+    struct fl_callable **callables; /* by description id */
+    const struct fuload_worker_task *tasks;
+    struct fl_sibling { pid_t pid; int pidfd; } *siblings;
+    volatile sig_atomic_t interrupted; /* the parent sent SIGINT: leave */
+    volatile sig_atomic_t in_python_task; /* SIGINT is for the task to see */
+    bool forked;          /* this is a child that a task forked: serve nothing */
+};
+
+/* Where the running task's request is mapped, if it stands in the window. */
+static inline struct fl_mapping *fl_request_mapping(struct fl_worker *w)
+{
+    return &w->windows[w->call.index][FL_REQUEST];
+}
+
+/* attach.c: read FULOAD_WORKER from the environment, map the region, watch the
+ * parent. NULL, or why not; blocks on nothing; a dead parent ends the process. */
+const char *fl_attach(struct fl_worker *w);
+/* For an exec that keeps the place: FULOAD_WORKER again, descriptors kept. */
+void fl_detach_for_exec(struct fl_worker *w);
+
+/* A task may have closed the pool's descriptors, or put others in their place:
+ * then this process ends, and the parent goes on with what it finished. */
+void fl_check_descriptors(const struct fl_worker *w);
+
+/* signals.c */
+void fl_signals_start(struct fl_worker *w);
+/* Around sleeping: SIGUSR1 and SIGINT blocked, so that none comes between the
+ * last look and the wait, and our handler back in place, whatever tasks did. */
+void fl_signals_sleep(void);
+void fl_signals_wake(struct fl_worker *w);
+/* Around native code: SIGUSR1 blocked, so that a stray one cuts no nanosleep
+ * short. A Python task runs with it unblocked: what it starts inherits a clean
+ * mask. */
+void fl_signals_enter_native(struct fl_worker *w);
+void fl_signals_leave_native(struct fl_worker *w);
+bool fl_wait_signal(void *worker);
+bool fl_ring_worker(void *worker, uint32_t index);
+void fl_ring_collector(void *worker);
+
+/* library.c: the callable with this description id, opened and looked up once,
+ * or NULL with a message in `why` and the reply kind it belongs to. */
+const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why,
+                                           size_t size, enum fl_reply_kind *kind);
+void fl_libraries_close(void);
+
+struct fl_callable {
+    uint32_t kind;
+    const char *name;
+    union {
+        void *symbol;
+        void (*function)(void);
+        int (*task)(fuload_task *task);
+    } at;
+    struct fl_signature *signature; /* call_function.c */
+};
+
+/* call_function.c: prepare a signature once (false: impossible types), run w->call. */
+bool fl_signature_prepare(struct fl_callable *c, const struct fl_description *d);
+void fl_call_function(struct fl_worker *w, const struct fl_callable *c);
+/* The same for a request of many calls. */
+void fl_call_map(struct fl_worker *w, const struct fl_callable *c);
+
+/* call_task.c */
+void fl_call_task(struct fl_worker *w, const struct fl_callable *c);
+
+/* become_python.c: exec the interpreter in place. Comes back on failure. */
+void fl_become_python(struct fl_worker *w);
+
+/* reply.c. Only the task's thread calls these; they may block on page faults. */
+/* In a child that a task forked: the slot is the worker's, nothing is written. */
+void fl_leave_if_forked(const struct fl_worker *w);
+/* Room for `size` bytes in all, contents kept; NULL if more than max_payload or
+ * not to be had: then fl_reply_send sends TOO_LARGE. */
+char *fl_reply_reserve(struct fl_worker *w, uint64_t size);
+/* Reply and reply_size are in place: publish. */
+void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind);
+void fl_reply_scalar(struct fl_worker *w, enum fl_reply_kind kind, uint64_t scalar);
+void fl_reply_bytes(struct fl_worker *w, enum fl_reply_kind kind, const void *data, uint64_t size);
+/* See that somebody in the parent knows of the last reply. */
+void fl_reply_report(struct fl_worker *w);
+
+/* worker.c: serve until told to leave; `resume` is a slot that this worker
+ * claimed before its exec, or -1. Returns the exit code. */
+int fl_serve(struct fl_worker *w, int32_t resume);
+
+#endif

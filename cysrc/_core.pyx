@@ -1,0 +1,65 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: binding=True, embedsignature=False, auto_pickle=False, freethreading_compatible=False
+"""The parent's side of a pool.
+
+The path of a task, and where each step stands:
+
+    submit()                    pool.pxi       Pool.submit
+      what kind of callable     callables.pxi  Callable, described once a pool
+      arguments into bytes      arguments.pxi  C values and buffers; maps.pxi  many of them;
+                                pickle.pxi     Python objects
+      a slot, or the queue      slots.pxi      place, publish, ring the doorbell
+    the worker runs it          csrc/worker
+    result()                    future.pxi     CoreFuture: watch, sleep, outcome
+      finished slots            collect.pxi    flags, reply out of the slot, future resolved
+      bytes into a value        unpack.pxi     only when somebody looks
+
+Everything here runs under the interpreter's lock, except the waits. No code of
+the user's runs between taking a slot and publishing it, nor while a future is
+being resolved: arguments are converted before, results when they are asked
+for, and callbacks are called by the collector thread. So submit() may be
+called from signal handlers and from __del__, in the middle of another
+submit().
+"""
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE, PyBytes_CheckExact
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer,
+                             PyObject_GetBuffer)
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.float cimport PyFloat_AsDouble, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsUnsignedLongLongMask, PyLong_CheckExact
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset, strlen
+
+from protocol cimport *
+
+import ctypes
+import os
+import sys
+import threading
+import weakref
+from _pickle import PickleError, Pickler, dumps as pickle_dumps, loads as pickle_loads
+from _thread import allocate_lock, get_ident
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures._base import LOGGER as LOGGER
+from pickle import PickleBuffer
+
+from . import _errors, _pickling as pickling
+
+cdef extern from "Python.h":
+    PyTypeObject *Py_TYPE(PyObject *o)
+
+include "region.pxi"
+include "interrupt.pxi"
+include "callables.pxi"
+include "future.pxi"
+include "pool.pxi"
+include "slots.pxi"

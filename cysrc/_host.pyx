@@ -1,0 +1,392 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=True, auto_pickle=False
+"""The Python host: the same loop as in fuload-worker, with Python tasks called.
+
+`main()` is what the interpreter runs after a worker has become Python. It
+serves until the worker is told to leave. The interpreter's lock is held while
+Python runs and let go while the loop waits or runs C.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from protocol cimport *
+
+from _pickle import dumps as pickle_dumps, loads as pickle_loads
+
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState *PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState *state)
+    Py_ssize_t Py_REFCNT(PyObject *o)
+    Py_ssize_t PyList_GET_SIZE(object list)
+    PyObject *PyList_GET_ITEM(object list, Py_ssize_t i)
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *at, size_t length, int protection, int flags, int fd, long offset)
+    void *mremap(void *at, size_t old, size_t new, int flags, ...)
+    int munmap(void *at, size_t length)
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MREMAP_MAYMOVE, MREMAP_FIXED
+    void *MAP_FAILED
+
+cdef extern from "worker/worker.h":
+    ctypedef struct fl_call "struct fl_call":
+        fl_slot *slot
+        uint32_t index
+        const char *request
+        uint64_t request_size
+        uint64_t reply_size
+    ctypedef struct fl_host "struct fl_host":
+        void *context
+        void (*call_python)(fl_worker *w) noexcept
+        void (*leave_python)(void *context) noexcept
+        void (*enter_python)(void *context) noexcept
+        bint python_tasks_see_signals
+    ctypedef struct fl_worker "struct fl_worker":
+        fl_region region
+        fl_call call
+        fl_host host
+        uint32_t index
+        int interrupted
+        int in_python_task
+    void fl_leave_if_forked(fl_worker *w)
+    fl_mapping *fl_request_mapping(fl_worker *w)
+    const char *fl_attach(fl_worker *w)
+    void fl_signals_wake(fl_worker *w)
+    char *fl_reply_reserve(fl_worker *w, uint64_t size)
+    void fl_reply_send(fl_worker *w, int kind)
+    void fl_reply_scalar(fl_worker *w, int kind, uint64_t scalar)
+    void fl_reply_bytes(fl_worker *w, int kind, const void *data, uint64_t size)
+    int fl_serve(fl_worker *w, int32_t resume)
+    void fl_libraries_close()
+
+
+cdef fl_worker worker
+cdef PyThreadState *thread_state = NULL
+cdef dict functions = {}      # description id -> callable
+cdef bint is_set_up = False
+cdef str failed_setup = None   # why it failed: no task is run then
+_pickling = None              # fuload_exec._pickling, imported when first needed
+
+
+cdef void leave_python(void *context) noexcept:
+    global thread_state
+    thread_state = PyEval_SaveThread()
+
+
+cdef void enter_python(void *context) noexcept:
+    PyEval_RestoreThread(thread_state)
+
+
+# -- arguments that stand in the window ----------------------------------------
+
+@cython.final
+cdef class Kept:
+    """Pages that outlive their task, given back with the last view of them."""
+    cdef char *at
+    cdef size_t size
+
+    def __dealloc__(self):
+        if self.at != NULL:
+            munmap(self.at, self.size)
+
+
+@cython.final
+cdef class View:
+    """A buffer of a request, where it stands: no copy."""
+    cdef char *at
+    cdef uint64_t size
+    cdef bint readonly
+    cdef Kept kept
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.at, <Py_ssize_t>self.size, self.readonly, flags)
+
+
+cdef int keep_escaped(list views, Kept kept) except -1:
+    """If the task has let a view escape: private pages with the same content
+    at the same address, before the slot goes back. The worker maps the window
+    somewhere else next time."""
+    cdef fl_mapping *m = fl_request_mapping(&worker)
+    cdef bint escaped = False
+    cdef void *copy
+    cdef size_t size
+    for i in range(PyList_GET_SIZE(views)):
+        # One reference is the list's own.
+        if Py_REFCNT(PyList_GET_ITEM(views, i)) > 1:
+            escaped = True
+    if not escaped:
+        return 0
+    size = m.size
+    copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if copy == MAP_FAILED:
+        raise MemoryError("no memory to keep an argument that outlives its task")
+    memcpy(copy, m.at, worker.call.request_size)
+    if mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, m.at) == MAP_FAILED:
+        munmap(copy, size)
+        raise MemoryError("no memory to keep an argument that outlives its task")
+    kept.at = m.at
+    kept.size = size
+    m.at = NULL
+    m.size = 0
+    return 0
+
+
+cdef object load(list views, Kept kept):
+    """The request's pickle; large buffers become views, small ones copies."""
+    cdef fl_pickle head
+    cdef const char *at = worker.call.request
+    cdef uint64_t stream_at, offset, part
+    cdef uint32_t i
+    cdef View view
+    cdef bint in_window = worker.call.request_size > worker.region.header.slot_size
+    if not fl_pickle_check(at, worker.call.request_size, &stream_at):
+        raise ValueError("the request holds no pickle")
+    memcpy(&head, at, sizeof(head))
+    stream = PyBytes_FromStringAndSize(at + stream_at, <Py_ssize_t>head.stream_size)
+    if not head.buffers:
+        return pickle_loads(stream)
+    offset = stream_at + head.stream_size
+    buffers = []
+    for i in range(head.buffers):
+        memcpy(&part, at + sizeof(head) + 8 * i, 8)
+        offset = fl_round(offset, FL_LINE)
+        readonly = part & FL_BUFFER_READONLY
+        part &= ~FL_BUFFER_READONLY
+        if in_window:
+            view = View.__new__(View)
+            view.at = <char *>at + offset
+            view.size = part
+            view.readonly = readonly != 0
+            view.kept = kept
+            views.append(view)
+            buffers.append(view)
+        elif readonly:
+            buffers.append(PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>part))
+        else:
+            buffers.append(PyByteArray_FromStringAndSize(at + offset, <Py_ssize_t>part))
+        offset += part
+    return pickle_loads(stream, buffers=buffers)
+
+
+cdef object described_function(uint32_t number):
+    cdef const fl_description *d
+    fn = functions.get(number)
+    if fn is None:
+        d = fl_description_map(&worker.region, number)
+        if d == NULL or d.kind != FL_DESCRIBE_PYTHON:
+            raise ValueError(f"the request names no callable ({number})")
+        fn = pickle_loads(PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size))
+        functions[number] = fn
+    return fn
+
+
+# -- replies: prepared here, sent when nothing of the task is left ------------------
+
+cdef int reply_kind = FL_REPLY_UNSET
+
+
+cdef void reply_scalar(int kind, uint64_t scalar) noexcept:
+    global reply_kind
+    fl_leave_if_forked(&worker)
+    reply_kind = kind
+    worker.call.reply_size = 0
+    worker.call.slot.reply_scalar = scalar
+
+
+cdef void reply_text(int kind, str message) noexcept:
+    global reply_kind
+    cdef char *to
+    text = message.encode("utf-8", "backslashreplace")
+    to = fl_reply_reserve(&worker, <uint64_t>PyBytes_GET_SIZE(text))
+    if to != NULL:
+        memcpy(to, PyBytes_AS_STRING(text), <size_t>PyBytes_GET_SIZE(text))
+        worker.call.reply_size = <uint64_t>PyBytes_GET_SIZE(text)
+    reply_kind = kind
+
+
+cdef int reply_pickle(int kind, object value) except -1:
+    global reply_kind, _pickling
+    cdef fl_pickle head
+    cdef uint64_t size, at, part
+    cdef Py_buffer buffer
+    cdef char *to
+    cdef Py_ssize_t i, count
+    if _pickling is None:
+        from fuload_exec import _pickling as module
+        _pickling = module
+    stream, buffers = _pickling.dump(value)
+    raws = [b.raw() for b in buffers] if buffers else ()
+    count = len(raws)
+    head.buffers = <uint32_t>count
+    head.flags = 0
+    head.stream_size = <uint64_t>len(stream)
+    at = sizeof(head) + 8 * <uint64_t>count
+    size = at + head.stream_size
+    for raw in raws:
+        size = fl_round(size, FL_LINE) + <uint64_t>raw.nbytes
+    worker.call.reply_size = 0
+    to = fl_reply_reserve(&worker, size)
+    if to != NULL:
+        memcpy(to, &head, sizeof(head))
+        memcpy(to + at, PyBytes_AS_STRING(stream), head.stream_size)
+        at += head.stream_size
+        for i in range(count):
+            at = fl_round(at, FL_LINE)
+            PyObject_GetBuffer(raws[i], &buffer, PyBUF_SIMPLE)
+            memcpy(to + at, buffer.buf, <size_t>buffer.len)
+            part = <uint64_t>buffer.len
+            at += part
+            if buffer.readonly:
+                part |= FL_BUFFER_READONLY
+            PyBuffer_Release(&buffer)
+            memcpy(to + sizeof(head) + 8 * i, &part, 8)
+        worker.call.reply_size = size
+    reply_kind = kind
+    return 0
+
+
+cdef int reply_value(object value) except -1:
+    cdef int overflow = 0
+    cdef long long number
+    cdef double d
+    cdef uint64_t bits
+    if value is None:
+        reply_scalar(FL_REPLY_NONE, 0)
+    elif value is True or value is False:
+        reply_scalar(FL_REPLY_TRUE if value is True else FL_REPLY_FALSE, 0)
+    elif PyFloat_CheckExact(value):
+        d = PyFloat_AS_DOUBLE(value)
+        memcpy(&bits, &d, 8)
+        reply_scalar(FL_REPLY_FLOAT, bits)
+    elif PyLong_CheckExact(value):
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow:
+            reply_pickle(FL_REPLY_PICKLE, value)
+        else:
+            reply_scalar(FL_REPLY_INT, <uint64_t>number)
+    else:
+        reply_pickle(FL_REPLY_PICKLE, value)
+    return 0
+
+
+cdef str traceback_text(object error):
+    import traceback
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+cdef int reply_error(int kind, object error) except -1:
+    text = traceback_text(error)
+    try:
+        reply_pickle(kind, (error, text))
+    except Exception as failure:
+        # The exception itself cannot be pickled: the reason can, and the text.
+        from pickle import PicklingError
+        reply_pickle(kind, (PicklingError(f"{type(error).__qualname__} cannot be pickled: {failure}"), text))
+    return 0
+
+
+# -- a task --------------------------------------------------------------------------
+
+cdef bint set_up() except -1:
+    """Before the first task. False: it failed, and that is the reply."""
+    global is_set_up, failed_setup
+    cdef const fl_description *d
+    if failed_setup is not None:
+        reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
+        return False
+    if is_set_up:
+        return True
+    is_set_up = True
+    d = fl_description_map(&worker.region, worker.region.header.setup_function)
+    if d == NULL or d.kind != FL_DESCRIBE_SETUP:
+        return True
+    try:
+        from fuload_exec import _worker_setup
+        _worker_setup.prepare(PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size))
+    except BaseException as error:
+        failed_setup = traceback_text(error)
+        reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
+        return False
+    return True
+
+
+cdef int run_task(list views, Kept kept) except -1:
+    """Run the request and prepare its reply; nothing of the task is left in
+    this frame afterwards."""
+    cdef fl_pickle head
+    value = kwargs = None
+    try:
+        if worker.call.slot.request_kind == FL_CALL_PYTHON:
+            fn = described_function(worker.call.slot.function)
+            args = load(views, kept)
+            memcpy(&head, worker.call.request, sizeof(head))
+            if head.flags & FL_PICKLE_KEYWORDS:
+                args, kwargs = args
+        else:
+            fn, args, kwargs = load(views, kept)
+    except BaseException as error:
+        reply_error(FL_REPLY_NOT_REBUILT, error)
+        return 0
+    try:
+        worker.in_python_task = True
+        value = fn(*args, **kwargs) if kwargs else fn(*args)
+        worker.in_python_task = False
+        reply_value(value)
+    except BaseException as error:
+        worker.in_python_task = False
+        fn = args = kwargs = value = None
+        reply_error(FL_REPLY_RAISED, error)
+    return 0
+
+
+cdef void call_python(fl_worker *w) noexcept:
+    global reply_kind
+    cdef list views = []
+    cdef Kept kept = Kept.__new__(Kept)
+    reply_kind = FL_REPLY_UNSET
+    try:
+        if set_up():
+            run_task(views, kept)
+        if views:
+            keep_escaped(views, kept)
+    except BaseException as error:
+        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {error}")
+    fl_reply_send(w, reply_kind)
+
+
+def main():
+    """Serve as a worker until told to leave; only a fuload worker calls it."""
+    cdef const char *why
+    cdef uint64_t resume
+    cdef int code
+    import os
+    import sys
+    memset(&worker, 0, sizeof(worker))
+    worker.host.call_python = call_python
+    worker.host.leave_python = leave_python
+    worker.host.enter_python = enter_python
+    worker.host.python_tasks_see_signals = True
+    why = fl_attach(&worker)
+    if why != NULL:
+        sys.exit(f"fuload_exec: cannot serve: {why.decode()}")
+    os.environ.pop("FULOAD_WORKER", None)
+    fl_store(&worker.region.blocks[worker.index].python, 1)
+    fl_signals_wake(&worker)
+    resume = fl_load(&worker.region.blocks[worker.index].slot)
+    code = fl_serve(&worker, <int32_t>resume - 1)
+    fl_libraries_close()
+    try:
+        # After the parent's SIGINT: Python's own handler has still to have its say.
+        PyErr_CheckSignals()
+    except KeyboardInterrupt:
+        pass
+    sys.exit(code)

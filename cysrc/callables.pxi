@@ -1,0 +1,439 @@
+# What can be submitted, described once a pool.
+
+cdef enum:
+    KIND_NATIVE = 1
+    KIND_TASK
+    KIND_PYTHON
+
+# How an argument is converted.
+cdef enum:
+    TAKE_DOUBLE = 1   # a float on its fast path
+    TAKE_FLOAT
+    TAKE_INT          # an int of up to 64 bits
+    TAKE_OBJECT       # through ctypes itself: argtype(value), then its bytes
+    TAKE_ADDRESS      # a buffer, a number or None; see address_of
+
+@cython.final
+cdef class Callable:
+    """A function as the workers know it: its number, and how its arguments
+    and its result are converted."""
+    cdef uint32_t id
+    cdef int kind
+    cdef str name
+    # Native: what the description was made from, so that a change is noticed.
+    cdef object argtypes, restype, errcheck
+    cdef Py_ssize_t count
+    cdef bint addresses, use_errno, fast_result
+    cdef uint32_t cells
+    cdef uint8_t take[64]
+    cdef uint8_t codes[64]
+    cdef uint16_t at[64]
+    cdef uint8_t result_code
+    cdef object reference  # the weak reference that ends this entry
+    cdef object convert    # result: a ctypes type that plain bits are not enough for
+    cdef bytes types       # native: as in the description
+
+
+cdef object FunctionType = type(lambda: None)
+cdef object BuiltinType = type(len)
+cdef object CFunction = ctypes._CFuncPtr
+cdef object Simple = ctypes._SimpleCData
+cdef object Pointer = ctypes._Pointer
+cdef object Array = ctypes.Array
+cdef object CData = Simple.__base__
+cdef object Structure = ctypes.Structure
+cdef object Union = ctypes.Union
+cdef object ByReference = type(ctypes.byref(ctypes.c_int()))
+cdef object void_p = ctypes.c_void_p
+cdef object char_p = ctypes.c_char_p
+cdef object wchar_p = ctypes.c_wchar_p
+
+# ctypes' letters on the wire: letter -> (fl_type, take)
+cdef dict letters = {}
+def _fill_letters():
+    ints = {1: (FL_I8, FL_U8), 2: (FL_I16, FL_U16), 4: (FL_I32, FL_U32), 8: (FL_I64, FL_U64)}
+    for ctype in (ctypes.c_byte, ctypes.c_short, ctypes.c_int, ctypes.c_long, ctypes.c_longlong):
+        letters[ctype._type_] = (ints[ctypes.sizeof(ctype)][0], TAKE_INT)
+    for ctype in (ctypes.c_ubyte, ctypes.c_ushort, ctypes.c_uint, ctypes.c_ulong, ctypes.c_ulonglong):
+        letters[ctype._type_] = (ints[ctypes.sizeof(ctype)][1], TAKE_INT)
+    letters["?"] = (FL_U8, TAKE_OBJECT)
+    letters["c"] = (FL_U8, TAKE_OBJECT)
+    letters["u"] = (FL_U32, TAKE_OBJECT)
+    letters["f"] = (FL_F32, TAKE_FLOAT)
+    letters["d"] = (FL_F64, TAKE_DOUBLE)
+    letters["g"] = (FL_F80, TAKE_OBJECT)
+    for letter in "zZP":
+        letters[letter] = (FL_ADDRESS, TAKE_ADDRESS)
+_fill_letters()
+
+
+cdef bytes description(uint32_t kind, uint32_t arguments, bytes types, bytes library, bytes name, bytes body,
+                       uint32_t flags=0):
+    cdef fl_description d
+    memset(&d, 0, sizeof(d))
+    d.kind = kind
+    d.arguments = arguments
+    d.flags = flags
+    d.types_size = <uint32_t>len(types)
+    d.library_size = <uint32_t>len(library)
+    d.name_size = <uint32_t>len(name)
+    d.body_size = len(body)
+    return PyBytes_FromStringAndSize(<char *>&d, sizeof(d)) + types + library + name + body
+
+
+cdef str type_name(object argtype):
+    return getattr(argtype, "__name__", None) or repr(argtype)
+
+
+cdef bint is_simple(object argtype):
+    return isinstance(argtype, type) and issubclass(argtype, Simple)
+
+
+cdef bint is_kind(object argtype, object base):
+    return isinstance(argtype, type) and issubclass(argtype, base)
+
+
+cdef bint is_ndpointer(object argtype):
+    """numpy.ctypeslib.ndpointer makes classes that check arrays."""
+    return isinstance(argtype, type) and hasattr(argtype, "_dtype_") and hasattr(argtype, "_ndim_")
+
+
+cdef bint is_address(object ctype):
+    """Its instances are addresses of this process, or are made of them."""
+    while is_kind(ctype, Array):
+        ctype = ctype._type_
+    return is_kind(ctype, (Pointer, CFunction, char_p, wchar_p, void_p, ctypes.py_object))
+
+
+cdef list struct_types(object structure, str where):
+    """Types of the members of a structure passed by value, arrays unrolled."""
+    types = []
+    if getattr(structure, "_pack_", 0):
+        raise TypeError(f"{where} is a packed structure, which cannot be passed by value")
+    for klass in reversed(structure.__mro__):
+        for field in klass.__dict__.get("_fields_", ()):
+            if len(field) == 3:
+                raise TypeError(f"{where} has bit fields and cannot be passed by value")
+            types += member_types(field[1], where)
+    return types
+
+
+cdef list member_types(object member, str where):
+    if is_kind(member, Array):
+        return member_types(member._type_, where) * member._length_
+    if is_kind(member, Structure):
+        return [struct_type(member, where)]
+    if is_simple(member) and member._type_ in letters:
+        return [bytes([letters[member._type_][0]])]
+    if is_kind(member, (Pointer, CFunction)):
+        return [bytes([FL_ADDRESS])]
+    raise TypeError(f"{where} has a member of the type {type_name(member)}, which cannot be passed by value")
+
+
+cdef bytes struct_type(object structure, str where):
+    types = struct_types(structure, where)
+    if not 0 < len(types) < 256 or ctypes.sizeof(structure) > 65535:
+        raise TypeError(f"{where} is too large a structure to be passed by value (up to 255 members, 64 KiB)")
+    size = ctypes.sizeof(structure)
+    return bytes([FL_STRUCT]) + size.to_bytes(2, sys.byteorder) + bytes([len(types)]) + b"".join(types)
+
+
+cdef bytes set_argument(Callable c, Py_ssize_t i, object argtype):
+    """Codes of one argument type, and its type for the workers; TypeError for
+    what cannot cross."""
+    where = f"{c.name}(): argument {i + 1} ({type_name(argtype)})"
+    if is_simple(argtype) and argtype._type_ in letters:
+        c.codes[i], c.take[i] = letters[argtype._type_]
+        # A subclass converts in ways of its own (its __init__, its from_param).
+        if argtype.__base__ is not Simple and c.take[i] != TAKE_ADDRESS:
+            c.take[i] = TAKE_OBJECT
+        return bytes([c.codes[i]])
+    if is_kind(argtype, Structure):
+        c.codes[i], c.take[i] = FL_STRUCT, TAKE_OBJECT
+        return struct_type(argtype, where)
+    if is_kind(argtype, Union):
+        raise TypeError(f"{where} is a union, which cannot be passed by value; a pointer to it can")
+    if is_kind(argtype, CFunction):
+        raise TypeError(f"{where} is a callback, and this process's functions cannot be called in a worker")
+    if is_kind(argtype, (Pointer, Array)) and is_address(argtype._type_):
+        raise TypeError(f"{where} is a pointer to pointers, which mean nothing in another process")
+    if is_kind(argtype, (Pointer, Array)) or is_ndpointer(argtype):
+        c.codes[i], c.take[i] = FL_ADDRESS, TAKE_ADDRESS
+        return bytes([FL_ADDRESS])
+    raise TypeError(f"{where} cannot be passed to a worker; scalars, structures, strings, arrays and pointers can")
+
+
+cdef bytes set_result(Callable c, object restype):
+    """How the result comes back, and its type for the workers."""
+    where = f"{c.name}(): the result type {type_name(restype)}"
+    c.convert = restype
+    if restype is None:
+        c.result_code = FL_VOID
+    elif is_ndpointer(restype):
+        if getattr(restype, "_shape_", None) is None or getattr(restype, "_dtype_", None) is None:
+            raise TypeError(f"{where} has no shape and dtype, so nobody knows how much comes back")
+        return pointee(c, ndpointer_size(restype), where)
+    elif is_simple(restype) and restype._type_ in letters:
+        c.result_code = letters[restype._type_][0]
+        if restype._type_ in "zZ":
+            c.result_code = FL_STRING if restype._type_ == "z" else FL_WIDE_STRING
+        elif restype._type_ == "P":
+            c.result_code = FL_U64
+        if restype.__base__ is Simple and restype._type_ not in "?cugzZP":
+            c.convert = None
+    elif is_kind(restype, Structure):
+        c.result_code = FL_STRUCT
+        if ctypes.sizeof(restype) == ctypes.alignment(restype) == ctypes.sizeof(ctypes.c_longdouble):
+            # Such a structure comes back in a register where libffi does not look.
+            raise TypeError(f"{where} is a structure of one long double, which cannot come back by value")
+        return struct_type(restype, where)
+    elif is_kind(restype, Pointer):
+        if is_address(restype._type_):
+            raise TypeError(f"{where} is a pointer to pointers, which mean nothing in another process")
+        return pointee(c, ctypes.sizeof(restype._type_), where)
+    elif callable(restype) and not is_kind(restype, CData):
+        # As in ctypes: the function returns an int, which is what it is called with.
+        c.result_code = FL_I32
+    else:
+        raise TypeError(f"{where} cannot come back from a worker; scalars, strings, structures, pointers to them "
+                        f"and None can")
+    return bytes([c.result_code])
+
+
+cdef object ndpointer_size(object restype):
+    size = restype._dtype_.itemsize
+    for extent in restype._shape_:
+        size *= extent
+    return size
+
+
+cdef bytes pointee(Callable c, object size, str where):
+    if size > 65535:
+        raise TypeError(f"{where} points at {size} bytes, at most 65535 come back")
+    c.result_code = FL_POINTEE
+    return bytes([FL_POINTEE]) + int(size).to_bytes(2, sys.byteorder)
+
+
+cdef Callable native_callable(object argtypes, object restype, object errcheck, str name, bint use_errno):
+    """Types checked and laid out; not yet described to the workers."""
+    cdef Callable c = Callable.__new__(Callable)
+    cdef uint64_t end = 0
+    c.kind = KIND_NATIVE
+    c.name = name
+    c.argtypes, c.restype, c.errcheck, c.use_errno = argtypes, restype, errcheck, use_errno
+    if argtypes is None:
+        raise TypeError(f"{name}(): its argtypes are not declared: set {name}.argtypes (and restype) first, "
+                        f"as ctypes recommends")
+    c.count = len(argtypes)
+    if c.count > FL_MAX_ARGUMENTS:
+        raise TypeError(f"{name}(): {c.count} arguments, at most {FL_MAX_ARGUMENTS} are supported")
+    text = [set_result(c, restype)]
+    for i in range(c.count):
+        text.append(set_argument(c, i, argtypes[i]))
+        c.at[i] = <uint16_t>fl_cell_at(end, c.codes[i])
+        end = fl_cell_at(end, c.codes[i])
+        end += fl_round(ctypes.sizeof(argtypes[i]), 8) if c.codes[i] == FL_STRUCT else fl_cell_size(c.codes[i])
+        c.addresses |= c.codes[i] == FL_ADDRESS
+    if end > CELLS_SIZE:
+        raise TypeError(f"{name}(): its arguments take {end} bytes, at most {CELLS_SIZE} are supported")
+    c.types = b"".join(text)
+    if len(c.types) > FL_MAX_TYPES:
+        raise TypeError(f"{name}(): its types are too complex")
+    c.cells = <uint32_t>end
+    c.fast_result = c.convert is None and errcheck is None and c.result_code != FL_VOID
+    return c
+
+
+cdef enum:
+    CELLS_SIZE = 4096
+
+
+@cython.final
+cdef class Views:
+    """Buffers that a request is written from, and, those that the call writes
+    to, until the reply is copied back."""
+    cdef Py_buffer view[64]
+    cdef bint inout[64]
+    cdef int count
+    cdef bint any_inout
+    cdef list owners       # what the views are of, if nobody else holds it
+
+    def __dealloc__(self):
+        for i in range(self.count):
+            PyBuffer_Release(&self.view[i])
+
+
+cdef object refuse(Callable c, Py_ssize_t i, object value, object why):
+    return TypeError(f"{c.name}(): argument {i + 1} ({type_name(c.argtypes[i])}): {why}, got {type(value).__name__}")
+
+
+cdef int convert_object(Callable c, Py_ssize_t i, object value, char *cell) except -1:
+    """Through ctypes: what argtype(value) stores are the cell's bytes."""
+    cdef Py_buffer view
+    argtype = c.argtypes[i]
+    if not isinstance(value, argtype):
+        value = getattr(value, "_as_parameter_", value)
+    if not isinstance(value, argtype):
+        if c.codes[i] == FL_STRUCT:
+            raise refuse(c, i, value, "an instance of the structure is allowed")
+        try:
+            value = argtype(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise refuse(c, i, value, error) from None
+    PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
+    if c.codes[i] != FL_STRUCT:
+        memset(cell, 0, 16 if c.codes[i] == FL_F80 else 8)
+    memcpy(cell, view.buf, <size_t>view.len)
+    PyBuffer_Release(&view)
+    return 0
+
+
+# An address argument is one of these for address_of: None, a number, or an
+# object with a buffer.
+
+cdef object by_reference(object value):
+    """What byref(x[, offset]) points at: a view of the rest of x."""
+    target = value._obj
+    offset = (ctypes.cast(value, void_p).value or 0) - ctypes.addressof(target)
+    return memoryview(target).cast("B")[offset:] if offset else target
+
+
+cdef object without_addresses(Callable c, Py_ssize_t i, object target, object value):
+    """`value`, unless what is pointed at are addresses of this process."""
+    if is_address(type(target)):
+        raise refuse(c, i, target, "pointers to pointers mean nothing in another process")
+    return value
+
+
+cdef object pointed_into(object pointer):
+    """What a pointer made by cast() or by NumPy points into: a view from there
+    to the end, or None if only the address is known."""
+    array = getattr(pointer, "_arr", None)
+    if array is not None:
+        return array
+    kept = pointer._objects
+    address = ctypes.cast(pointer, void_p).value or 0
+    for owner in kept.values() if isinstance(kept, dict) else ():
+        if isinstance(owner, CData) and not is_address(type(owner)):
+            offset = address - ctypes.addressof(owner)
+            if 0 <= offset < ctypes.sizeof(owner):
+                return memoryview(owner).cast("B")[offset:] if offset else owner
+    return None
+
+
+cdef object address_of(Callable c, Py_ssize_t i, object value):
+    argtype = c.argtypes[i]
+    if is_ndpointer(argtype):
+        try:
+            argtype.from_param(value)
+        except TypeError as error:
+            raise refuse(c, i, value, error) from None
+        return value
+    if hasattr(value, "_as_parameter_") and not isinstance(value, (ctypes._SimpleCData, Pointer)) and \
+            not PyObject_CheckBuffer(value):
+        value = value._as_parameter_
+    if value is None:
+        return None
+    if type(value) is ByReference:
+        return without_addresses(c, i, value._obj, by_reference(value))
+    if isinstance(value, CFunction):
+        raise refuse(c, i, value, "callbacks cannot cross")
+    if isinstance(value, Pointer):
+        if not value:
+            return None
+        # Of anything but a cast only what it is declared to point at is known to be there.
+        target = pointed_into(value)
+        return target if target is not None else without_addresses(c, i, value.contents, value.contents)
+    if isinstance(value, (char_p, wchar_p, void_p)):
+        target = pointed_into(value)
+        if target is not None:
+            return target
+        value = value.value
+        if value is None:
+            return None
+    letter = argtype._type_ if is_simple(argtype) else None
+    if isinstance(value, str):
+        if letter != "Z" and letter != "P":
+            raise refuse(c, i, value, "a buffer or None is allowed")
+        return value.encode("utf-32-le" if sys.byteorder == "little" else "utf-32-be", "surrogatepass")
+    if letter == "P" and isinstance(value, int):
+        return value
+    if letter == "z" and not isinstance(value, bytes) and not (isinstance(value, Array) and value._type_ is ctypes.c_char):
+        raise refuse(c, i, value, "bytes, an array of c_char or None are allowed")
+    if letter == "Z" and not (isinstance(value, Array) and value._type_ is ctypes.c_wchar):
+        raise refuse(c, i, value, "str, an array of c_wchar or None are allowed")
+    if is_kind(argtype, Array) and not isinstance(value, argtype):
+        raise refuse(c, i, value, "an instance of the array type is allowed")
+    if isinstance(value, Simple) and not (is_kind(argtype, Pointer) and isinstance(value, argtype._type_)):
+        raise refuse(c, i, value, "a buffer or byref(...) is allowed")
+    if not PyObject_CheckBuffer(value):
+        raise refuse(c, i, value, "a buffer (bytes, bytearray, array, ctypes instance) or None is allowed")
+    return without_addresses(c, i, value, value)
+
+
+cdef uint64_t convert_address(Callable c, Py_ssize_t i, object value, char *cell, uint64_t end,
+                              Views views, Py_ssize_t *placed) except? 0:
+    """The address cell of one argument; a buffer is held in `views` and given
+    the place `end`. Returns where the next buffer may stand."""
+    cdef fl_address a
+    cdef Py_buffer *view
+    cdef bint writable
+    a.mode = FL_ADDRESS_VALUE
+    a.value = 0
+    placed[0] = -1
+    if not PyBytes_CheckExact(value):
+        value = address_of(c, i, value)
+    elif is_kind(c.argtypes[i], Array) or is_ndpointer(c.argtypes[i]) or \
+            (is_simple(c.argtypes[i]) and c.argtypes[i]._type_ == "Z"):
+        value = address_of(c, i, value)
+    if value is None:
+        pass
+    elif isinstance(value, int):
+        a.value = PyLong_AsUnsignedLongLongMask(value)
+    else:
+        view = &views.view[views.count]
+        # ctypes' own objects are writable; a string's array as well.
+        try:
+            PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS)
+        except (BufferError, ValueError, TypeError):
+            raise refuse(c, i, value, "the buffer must be C-contiguous") from None
+        writable = not view.readonly
+        placed[0] = views.count
+        views.inout[views.count] = writable
+        views.any_inout |= writable
+        views.count += 1
+        a.mode = (FL_ADDRESS_INOUT if writable else FL_ADDRESS_IN) | <uint64_t>view.len << 8
+        a.value = fl_round(end, FL_BUFFER_ALIGN)
+        # Four zeros behind it: a string ends even if it is made of wide characters.
+        end = a.value + <uint64_t>view.len + 4
+    memcpy(cell, &a, sizeof(a))
+    return end
+
+
+cdef int convert_scalar(Callable c, Py_ssize_t i, object value, char *cell) except -1:
+    cdef double d
+    cdef float f
+    cdef uint64_t n
+    cdef int take = c.take[i]
+    if take == TAKE_DOUBLE:
+        if not PyFloat_CheckExact(value) and not PyLong_CheckExact(value):
+            return convert_object(c, i, value, cell)
+        try:
+            d = PyFloat_AsDouble(value)
+        except OverflowError as error:
+            raise refuse(c, i, value, error) from None
+        memcpy(cell, &d, 8)
+    elif take == TAKE_INT:
+        if not PyLong_CheckExact(value):
+            return convert_object(c, i, value, cell)
+        n = PyLong_AsUnsignedLongLongMask(value)
+        memcpy(cell, &n, 8)
+    elif take == TAKE_FLOAT:
+        if not PyFloat_CheckExact(value):
+            return convert_object(c, i, value, cell)
+        f = <float>PyFloat_AsDouble(value)
+        memset(cell, 0, 8)
+        memcpy(cell, &f, 4)
+    else:
+        return convert_object(c, i, value, cell)
+    return 0

@@ -1,0 +1,492 @@
+# The future: a task's state in this process, without a condition variable
+# until somebody asks for one.
+#
+# All fields are written under the interpreter's lock. `_condition`, `_waiters`
+# and `_state` are what concurrent.futures.wait, as_completed and asyncio use;
+# once `_condition` exists, the state changes only while it is held, as they
+# expect.
+
+cdef enum Status:
+    PENDING            # in the queue, in a slot, or a future of the user's own
+    RUNNING_BY_HAND    # set_running_or_notify_cancel() was called
+    SETTLED            # outcome known, waits for the collector to announce it
+    CANCELLED_UNSAID   # cancel() of a user's own future
+    CANCELLED
+    FINISHED
+
+cdef enum Outcome:
+    HAS_NOTHING
+    HAS_RESULT         # _value is it
+    HAS_EXCEPTION      # _value is it
+    HAS_REPLY          # kind, scalar and _value are raw, nobody has looked yet
+    HAS_CRASH          # _value describes the task, scalar is the exit code
+
+cdef class Pool
+
+# Until then conditions are not waited for long; under the interpreter's lock.
+cdef uint64_t impatient_before = 0
+
+cdef class CoreFuture:
+    """What FuloadFuture inherits before concurrent.futures.Future."""
+    cdef Pool pool          # while unfinished
+    cdef Callable callable
+    cdef Task *task         # its place in the queue, or NULL
+    cdef int32_t slot       # its slot, or -1
+    cdef uint8_t status
+    cdef uint8_t outcome
+    cdef uint8_t kind       # HAS_REPLY: the fl_reply_kind
+    cdef int32_t code       # a plug-in's status
+    cdef uint32_t pid
+    cdef uint64_t scalar
+    cdef uint64_t submitted_ns, started_ns, finished_ns
+    cdef object _value
+    cdef Views views        # buffers that the call writes to
+    cdef object arguments   # for errcheck
+    cdef uint64_t count     # calls of a map in one task, or 0
+    cdef object condition, waiters, callbacks, sleepers
+
+    def __cinit__(self, *args, **kwargs):
+        self.slot = -1
+
+    def __init__(self):
+        """A future of the user's own, as concurrent.futures.Future()."""
+
+    # -- what concurrent.futures reads ------------------------------------
+
+    @property
+    def _condition(self):
+        if self.condition is None:
+            self.condition = threading.Condition()
+        return self.condition
+
+    @property
+    def _waiters(self):
+        if self.waiters is None:
+            self.waiters = []
+        return self.waiters
+
+    @property
+    def _done_callbacks(self):
+        if self.callbacks is None:
+            self.callbacks = []
+        return self.callbacks
+
+    @property
+    def _state(self):
+        if self.status == FINISHED:
+            return "FINISHED"
+        if self.status == CANCELLED:
+            return "CANCELLED_AND_NOTIFIED"
+        if self.status == CANCELLED_UNSAID:
+            return "CANCELLED"
+        return "RUNNING" if self.runs() else "PENDING"
+
+    @property
+    def _result(self):
+        return self.value() if self.status == FINISHED and self.fails() is None else None
+
+    @property
+    def _exception(self):
+        return self.fails() if self.status == FINISHED else None
+
+    def __repr__(self):
+        state = {"CANCELLED_AND_NOTIFIED": "cancelled"}.get(self._state, self._state.lower())
+        task = f" of {self.callable.name}" if self.callable is not None else ""
+        if self.status != FINISHED:
+            return f"<{type(self).__name__}{task} at {id(self):#x} state={state}>"
+        error = self.fails()
+        kind = f"raised {type(error).__name__}" if error is not None else f"returned {type(self.value()).__name__}"
+        return f"<{type(self).__name__}{task} at {id(self):#x} state={state} {kind}>"
+
+    # -- state --------------------------------------------------------------
+
+    cdef bint runs(self):
+        cdef uint32_t state
+        if self.status == RUNNING_BY_HAND or self.status == SETTLED:
+            return True
+        if self.status != PENDING or self.slot < 0 or self.pool is None or self.pool.gone():
+            return False
+        state = fl_word_state(fl_slot_look(fl_slot_at(&self.pool.region, self.slot)))
+        return state == FL_RUNNING or state == FL_DONE
+
+    cdef bint ended(self):
+        return self.status >= CANCELLED_UNSAID
+
+    cdef void look(self):
+        """Take the reply if it is there: done() is true as soon as can be."""
+        if self.status == PENDING and self.slot >= 0 and self.pool is not None and not self.pool.gone():
+            self.pool.take(<uint32_t>self.slot)
+
+    def cancelled(self):
+        """Whether the task was cancelled."""
+        return self.status == CANCELLED or self.status == CANCELLED_UNSAID
+
+    def running(self):
+        """Whether a worker runs the task now."""
+        self.look()
+        return self.runs()
+
+    def done(self):
+        """Whether the task was cancelled or has ended."""
+        self.look()
+        return self.ended()
+
+    def cancel(self):
+        """Cancel the task unless it runs or has run; whether it is cancelled."""
+        cdef Pool pool = self.pool
+        if self.ended():
+            return self.status != FINISHED
+        if pool is None:
+            return self.cancel_by_hand()
+        if self.status != PENDING or pool.gone() or not pool.withdraw(self):
+            return pool.cancel_running and self.terminate()
+        self.announce(CANCELLED, callbacks_here=True)
+        return True
+
+    cdef bint cancel_by_hand(self) except -1:
+        if self.status == RUNNING_BY_HAND:
+            return False
+        with self._condition:
+            self.status = CANCELLED_UNSAID
+            self._condition.notify_all()
+        self.wake()
+        self.call_back()
+        return True
+
+    def terminate(self):
+        """Cancel the task even while it runs: its worker is killed and
+        replaced. Returns whether the task is cancelled; a task that has just
+        finished keeps its result.
+
+        >>> import time, fuload_exec
+        >>> with fuload_exec.FuloadExecutor(1) as executor:
+        ...     future = executor.submit(time.sleep, 60)
+        ...     future.terminate()
+        True
+        """
+        cdef Pool pool = self.pool
+        if self.ended():
+            return self.status != FINISHED
+        if pool is None or pool.gone() or self.status != PENDING:
+            return False
+        if not pool.withdraw(self) and not pool.condemn(self):
+            self.look()
+            return self.ended() and self.status != FINISHED
+        self.announce(CANCELLED, callbacks_here=True)
+        return True
+
+    # -- waiting ------------------------------------------------------------
+
+    cdef int wait(self, object timeout) except -1:
+        """Until it is done. The lock is let go while waiting; signals are
+        handled as they come."""
+        cdef Pool pool = self.pool
+        cdef uint64_t due = 0
+        cdef double left
+        if timeout is not None:
+            left = PyFloat_AsDouble(timeout)
+            due = fl_now() + <uint64_t>(left * 1e9) if left > 0 else 1
+        if pool is not None:
+            if pool.forks != fuload_forks:
+                raise RuntimeError("this future belongs to the process that this one was forked from")
+            self.watch(due)
+            if not self.ended() and pool.crew is not None:
+                pool.crew.busy()
+        while not self.ended():
+            if due:
+                left = (<double>due - <double>fl_now()) / 1e9
+                if left <= 0:
+                    raise FutureTimeoutError()
+            else:
+                left = -1
+            self.sleep(min(left, threading.TIMEOUT_MAX))
+        return 0
+
+    cdef int sleep(self, double seconds) except -1:
+        if self.pool is not None and self.pool.collector_thread == get_ident():
+            # A callback waits for another task: nobody else would resolve it.
+            self.pool.work(10 if seconds < 0 else min(seconds * 1000, 10))
+            return 0
+        lock = allocate_lock()
+        lock.acquire()
+        if self.sleepers is None:
+            self.sleepers = []
+        self.sleepers.append(lock)
+        try:
+            lock.acquire(True, seconds)
+        finally:
+            if self.sleepers is not None and lock in self.sleepers:
+                self.sleepers.remove(lock)
+        return 0
+
+    cdef int watch(self, uint64_t due) except -1:
+        """Poll for as long as a wake-up would cost, then give up."""
+        cdef Pool pool = self.pool
+        cdef uint64_t now, until
+        cdef int i
+        if pool is None or not pool.parent_spin_ns or pool.gone():
+            return 0
+        now = fl_now()
+        until = now + pool.parent_spin_ns
+        if due and due < until:
+            until = due
+        # At first without letting go of the lock: most small tasks are back
+        # before that would pay.
+        for i in range(40):
+            if self.slot >= 0 and fl_word_state(fl_slot_look(fl_slot_at(&pool.region, self.slot))) == FL_DONE:
+                pool.take(<uint32_t>self.slot)
+                if self.ended():
+                    return 0
+            if fl_now() >= now + 1500:
+                break
+            fl_pause()
+        while not self.ended() and self.pool is not None and not pool.gone():
+            pool.watch_flags(self.slot, until)
+            pool.collect()
+            PyErr_CheckSignals()
+            if fl_now() >= until:
+                break
+        return 0
+
+    def result(self, timeout=None):
+        """The task's value, or its exception raised; waits up to `timeout` seconds."""
+        if self.status < CANCELLED_UNSAID:
+            self.wait(timeout)
+        if self.status != FINISHED:
+            raise CancelledError()
+        if self.outcome == HAS_REPLY and self.kind == FL_REPLY_SCALAR and self.callable.fast_result:
+            return native_scalar(self.callable.result_code, self.scalar)
+        error = self.fails()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # The traceback of the exception names this frame.
+                self = error = None
+        return self.value()
+
+    def exception(self, timeout=None):
+        """The task's exception, or None; waits up to `timeout` seconds."""
+        if self.status < CANCELLED_UNSAID:
+            self.wait(timeout)
+        if self.status != FINISHED:
+            raise CancelledError()
+        return self.fails()
+
+    cdef object fails(self):
+        if self.outcome == HAS_REPLY or self.outcome == HAS_CRASH:
+            self.unpack()
+        return self._value if self.outcome == HAS_EXCEPTION else None
+
+    cdef object value(self):
+        if self.outcome == HAS_REPLY:
+            self.unpack()
+        return self._value if self.outcome == HAS_RESULT else None
+
+    cdef int unpack(self) except -1:
+        """Look at the reply for the first time."""
+        cdef object value
+        try:
+            value = unpack_reply(self)
+            outcome = HAS_RESULT
+        except BaseException as error:
+            # Code of the user's may have been interrupted: then the reply stays.
+            if isinstance(error, KeyboardInterrupt) and self.kind != FL_REPLY_RAISED:
+                raise
+            value = error.args[0] if type(error) is _Raised else error
+            outcome = HAS_EXCEPTION
+        if self.outcome == HAS_REPLY or self.outcome == HAS_CRASH:
+            self._value = value
+            self.outcome = outcome
+        return 0
+
+    # -- the end --------------------------------------------------------------
+
+    cdef int settle(self, int outcome, object value) except -1:
+        """The outcome is known. Announce it, or leave that to the collector
+        if somebody's code has to run or a condition has to be taken."""
+        cdef Pool pool = self.pool
+        self.outcome = outcome
+        self._value = value
+        if self.condition is None:
+            self.end(FINISHED)
+            if self.callbacks is not None:
+                pool.defer(self)
+        else:
+            self.status = SETTLED
+            pool.defer(self)
+        return 0
+
+    cdef int settle_cancelled(self) except -1:
+        """Cancelled by another than cancel()'s caller: as settle()."""
+        cdef Pool pool = self.pool
+        self.outcome = HAS_NOTHING
+        if self.condition is None:
+            self.end(CANCELLED)
+            if self.callbacks is not None:
+                pool.defer(self)
+        else:
+            self.status = SETTLED
+            pool.defer(self)
+        return 0
+
+    cdef int end(self, int status) except -1:
+        """Nothing but stores and lock releases: never blocks."""
+        cdef Pool pool = self.pool
+        self.status = status
+        self.pool = None
+        self.views = None
+        self.wake()
+        if pool is not None:
+            pool.count_end(self, status)
+        return 0
+
+    cdef int wake(self) except -1:
+        sleepers = self.sleepers
+        if sleepers is not None:
+            self.sleepers = None
+            for lock in sleepers:
+                lock.release()
+        return 0
+
+    cdef int announce(self, int status, bint callbacks_here) except -1:
+        """End with everything that others have attached."""
+        cdef bint held
+        if self.condition is None:
+            if not self.ended():
+                self.end(status)
+        else:
+            held = self.take_condition()
+            try:
+                if self.ended():
+                    return 0
+                self.end(status)
+                self.tell_waiters(status)
+                if held:
+                    self.condition.notify_all()
+            finally:
+                if held:
+                    self.condition.release()
+        if callbacks_here:
+            self.call_back()
+        return 0
+
+    cdef bint take_condition(self) except -1:
+        """Take the condition, but do not wait for ever: a thread that a signal
+        interrupted in the middle of concurrent.futures.wait keeps those of all
+        its futures. Then the future ends without it. False: not taken."""
+        global impatient_before
+        if self.condition.acquire(True, 0.001 if fl_now() < impatient_before else 1.0):
+            return True
+        impatient_before = fl_now() + 10000000000
+        return False
+
+    cdef int tell_waiters(self, int status) except -1:
+        for waiter in self.waiters or ():
+            if status == CANCELLED:
+                waiter.add_cancelled(self)
+            elif self.fails() is not None:
+                waiter.add_exception(self)
+            else:
+                waiter.add_result(self)
+        return 0
+
+    cdef int call_back(self) except -1:
+        callbacks = self.callbacks
+        self.callbacks = None
+        for callback in callbacks or ():
+            try:
+                callback(self)
+            except Exception:
+                LOGGER.exception("exception calling callback for %r", self)
+        return 0
+
+    def _invoke_callbacks(self):
+        self.call_back()
+
+    def add_done_callback(self, fn):
+        """Call fn(self) when the task has ended, in a thread of this process;
+        at once if it has."""
+        self.look()
+        if not self.ended():
+            if self.callbacks is None:
+                self.callbacks = []
+            self.callbacks.append(fn)
+            return
+        try:
+            fn(self)
+        except Exception:
+            LOGGER.exception("exception calling callback for %r", self)
+
+    # -- for futures that the user makes and resolves --------------------------
+
+    cdef int refuse_by_hand(self) except -1:
+        if self.pool is not None or self.ended():
+            raise InvalidStateError(f"{self._state}: {self!r}")
+        return 0
+
+    def set_running_or_notify_cancel(self):
+        """As in concurrent.futures; only for a future that no pool runs."""
+        if self.status == CANCELLED_UNSAID:
+            with self._condition:
+                self.status = CANCELLED
+                for waiter in self._waiters:
+                    waiter.add_cancelled(self)
+                self._condition.notify_all()
+            return False
+        if self.pool is not None or self.status != PENDING:
+            LOGGER.critical("Future %s in unexpected state: %s", id(self), self._state)
+            raise RuntimeError("Future in unexpected state")
+        self.status = RUNNING_BY_HAND
+        return True
+
+    def set_result(self, result):
+        """As in concurrent.futures; only for a future that no pool runs."""
+        self.refuse_by_hand()
+        self.outcome = HAS_RESULT
+        self._value = result
+        self._condition
+        self.announce(FINISHED, callbacks_here=True)
+
+    def set_exception(self, exception):
+        """As in concurrent.futures; only for a future that no pool runs."""
+        self.refuse_by_hand()
+        if isinstance(exception, type):
+            exception = exception()
+        self.outcome = HAS_EXCEPTION if exception is not None else HAS_RESULT
+        self._value = exception
+        self._condition
+        self.announce(FINISHED, callbacks_here=True)
+
+    # -- what only this pool knows -----------------------------------------------
+
+    @property
+    def worker_pid(self):
+        """Process id of the worker that ran the task, or None so far."""
+        return self.pid or None
+
+    @property
+    def errno(self):
+        """errno as the C function left it, if its library was loaded with
+        use_errno=True; else None, or as long as it has not ended."""
+        if self.status != FINISHED or self.callable is None or not self.callable.use_errno or self.outcome == HAS_CRASH:
+            return None
+        return self.code
+
+    @property
+    def timing(self):
+        """(seconds queued, seconds running), each None as long as unknown."""
+        if not self.started_ns or self.started_ns < self.submitted_ns:
+            return (None, None)
+        queued = (self.started_ns - self.submitted_ns) / 1e9
+        if self.finished_ns < self.started_ns:
+            return (queued, None)
+        return (queued, (self.finished_ns - self.started_ns) / 1e9)
+
+
+class _Raised(Exception):
+    """Carries an exception that the worker sent, to tell it from one that
+    unpacking raised."""
+
+
+include "unpack.pxi"

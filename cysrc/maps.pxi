@@ -1,0 +1,126 @@
+# A native function over many items in one slot: chunks of arrays by memcpy,
+# or of Python objects that are packed here.
+
+cdef bint maps(Callable c) noexcept:
+    """Can it be called in the worker's own loop? Scalars in, a scalar out."""
+    cdef Py_ssize_t i
+    for i in range(c.count):
+        if not fl_item_size(c.codes[i]):
+            return False
+    return c.count > 0 and c.errcheck is None and not c.use_errno and \
+        (c.result_code == FL_VOID or fl_item_size(c.result_code) != 0)
+
+
+def item_formats(Pool pool, fn):
+    """(format of each argument, format of the result) in the letters of
+    `struct` and NumPy, for a native function that maps; else None."""
+    cdef Callable c
+    if not isinstance(fn, CFunction) and not hasattr(type(fn), "__fuload_describe__"):
+        return None
+    if pool.closing or pool.broken is not None or pool.forks != fuload_forks:
+        pool.refuse()
+    c = pool.find(fn)
+    if c.kind != KIND_NATIVE or not maps(c):
+        return None
+    return [item_format(t) for t in c.argtypes], item_format(c.restype)
+
+
+cdef object item_format(object ctype):
+    """A ctypes scalar's letter; None where its items are no plain numbers."""
+    letter = getattr(ctype, "_type_", None)
+    if not is_simple(ctype) or ctype.__base__ is not Simple or letter not in letters or letter in "cuzZP":
+        return None
+    return letter
+
+
+def submit_map(Pool pool, cls, fn, list columns, Py_ssize_t count, out):
+    """A future for `count` calls. A column is a buffer of `count` items, a
+    list of `count` objects, or (value,) for one that stays. With `out`, a
+    writable buffer, the results go there; else the future's result is a list."""
+    cdef Callable c
+    cdef CoreFuture future
+    cdef fl_address cells[64]
+    cdef Place place
+    cdef Views views = Views.__new__(Views)
+    cdef Views target = None
+    cdef uint64_t end, size
+    cdef fl_map head
+    cdef Py_ssize_t i, k
+    cdef char cell[16]
+    cdef list objects
+    pool.admit()
+    c = pool.find(fn)
+    end = sizeof(fl_map) + c.count * sizeof(fl_address)
+    future = new_future(<PyTypeObject *>cls)
+    future.callable = c
+    head.count = <uint64_t>count
+    head.reserved = 0
+    packed = [None] * c.count
+    for i in range(c.count):
+        size = fl_item_size(c.codes[i])
+        column = columns[i]
+        cells[i].mode = FL_ADDRESS_VALUE
+        cells[i].value = 0
+        if isinstance(column, tuple):
+            convert_scalar(c, i, column[0], cell)
+            memcpy(&cells[i], cell, 16 if c.codes[i] == FL_F80 else 8)
+            if c.codes[i] == FL_F80:
+                raise TypeError(f"{c.name}(): a long double cannot be broadcast")
+            continue
+        if isinstance(column, list):
+            objects = column
+            packed[i] = bytearray(<Py_ssize_t>size * count)
+            for k in range(count):
+                convert_scalar(c, i, objects[k], cell)
+                memcpy(PyByteArray_AS_STRING(packed[i]) + <Py_ssize_t>size * k, cell, size)
+            column = packed[i]
+        PyObject_GetBuffer(column, &views.view[views.count], PyBUF_C_CONTIGUOUS)
+        views.count += 1
+        if <uint64_t>views.view[views.count - 1].len != size * <uint64_t>count:
+            raise ValueError(f"{c.name}(): argument {i + 1} has {views.view[views.count - 1].len} bytes for {count} items")
+        cells[i].mode = FL_ADDRESS_IN
+        cells[i].value = fl_round(end, FL_BUFFER_ALIGN)
+        end = cells[i].value + size * <uint64_t>count
+    if out is not None:
+        target = Views.__new__(Views)
+        PyObject_GetBuffer(out, &target.view[0], PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS)
+        target.count = 1
+        if <uint64_t>target.view[0].len != fl_item_size(c.result_code) * <uint64_t>count:
+            raise ValueError(f"out has {target.view[0].len} bytes for {count} results of "
+                             f"{fl_item_size(c.result_code)} bytes")
+    reserve(pool, end, &place)
+    memcpy(place.at, &head, sizeof(head))
+    memcpy(place.at + sizeof(head), cells, c.count * sizeof(fl_address))
+    k = 0
+    for i in range(c.count):
+        if cells[i].mode == FL_ADDRESS_IN:
+            copy_in(place.at + cells[i].value, views.view[k].buf, <uint64_t>views.view[k].len)
+            k += 1
+    future.views = target
+    future.count = <uint64_t>count
+    commit(pool, &place, future, c.id, FL_CALL_MAP, end)
+    return future
+
+
+cdef list map_results(CoreFuture f):
+    """The results of a chunk as Python scalars."""
+    cdef Callable c = f.callable
+    cdef uint64_t bits, size = fl_item_size(c.result_code), i
+    cdef bytes data = f._value
+    cdef Py_ssize_t k
+    cdef double *doubles
+    if c.result_code == FL_VOID:
+        return [None] * <Py_ssize_t>f.count
+    if <uint64_t>len(data) != size * f.count:
+        raise _errors.SlotCorrupted(f"the results of {c.name}() are not as many as the calls")
+    if c.result_code == FL_F64 and c.convert is None:
+        doubles = <double *>PyBytes_AS_STRING(data)
+        return [doubles[k] for k in range(<Py_ssize_t>f.count)]
+    if c.result_code == FL_F80:
+        return [native_plain(c, 0, data[16 * k:16 * k + 16]) for k in range(<Py_ssize_t>f.count)]
+    found = []
+    for i in range(f.count):
+        bits = 0
+        memcpy(&bits, PyBytes_AS_STRING(data) + size * i, size)
+        found.append(native_plain(c, bits, None))
+    return found

@@ -1,0 +1,1071 @@
+# Pool: what an executor holds. submit() = pack, publish, ring;
+# finish() = look, take the reply, give the slot back.
+
+cdef enum:
+    WARM_BUDGET = 128 << 20    # bytes of window pages that a pool keeps
+    SMALL_COPY = 1 << 20       # longer ones are copied without the lock
+
+_counter = iter(range(1, 1 << 62))
+
+
+cdef enum:
+    ABORTED = -6  # exit code of a worker that SIGABRT ended, its own too
+
+
+cdef class Pool:
+    """One region with its slots, its queue and its futures.
+
+    `crew` (fuload_exec._workers.Crew) starts, signals and buries the workers;
+    this class calls its `start(index)`, `kill(index)` and `check()`.
+    """
+    cdef fl_region region
+    cdef Bell bell
+    cdef fl_os os
+    cdef PyObject **futures        # by slot, strong references
+    cdef uint32_t *generations     # by slot
+    cdef uint32_t *free            # stack of free slots: last in, first out
+    cdef uint32_t free_count
+    cdef fl_mapping *windows       # two a slot
+    cdef uint64_t *warm            # bytes of pages in each half window
+    cdef uint64_t warm_total
+    cdef Task *first
+    cdef Task *last
+    cdef uint64_t queued
+    cdef readonly uint64_t unfinished, submitted, completed, failed, cancelled_count, retried, doorbells
+    cdef uint64_t run_ns, wait_ns
+    cdef uint32_t worker_count
+    cdef uint32_t started          # workers that are alive or being started
+    cdef uint32_t deaths_in_a_row
+    cdef uint64_t finished, finished_at_death
+    cdef uint64_t no_starts_before
+    cdef int watching              # threads that poll the region without the lock
+    # Non-zero while the collector looks every tick at the ring. It is set by
+    # threads that publish (seq_cst, after the entry) and cleared by the
+    # collector (seq_cst, before it looks at the ring once more), so published
+    # work is either seen or finds it cleared and calls the collector.
+    cdef fuload_flag timed
+    cdef fuload_flag kicked        # set by parent threads that want the collector
+    cdef uint64_t tick_head
+    cdef uint32_t quiet, boost, unclaimed_ticks
+    cdef readonly int owner        # the process that made the pool
+    cdef int forks
+    cdef readonly str name
+    cdef readonly unsigned long collector_thread
+    cdef uint64_t parent_spin_ns
+    cdef uint64_t max_pending
+    cdef public object crew, setup, broken
+    cdef public bint closing, cancel_running
+    cdef bint mapped
+    cdef bint paused               # nothing is published until all workers are buried
+    cdef uint64_t looked_ns        # when SIGINT's handler was last looked at
+    cdef dict known                # id(function) -> Callable
+    cdef dict described            # description bytes -> id
+    cdef uint32_t next_function
+    cdef uint64_t descriptions_end
+    cdef object deferred           # futures whose announcement is the collector's
+    cdef object dead               # (index, pid, exit code) to be buried
+    cdef object blocked            # locks of threads that wait for max_pending
+    cdef Callable anonymous
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.bell.fd = -1
+        self.region.fd = -1
+
+    def __init__(self, *, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
+                 uint64_t max_pending, double spin, double parent_spin, uint32_t cpus, str name):
+        cdef uint32_t i
+        self.owner = getpid()
+        self.forks = fuload_forks
+        self.name = name
+        self.worker_count = workers
+        make_region(&self.region, workers, slots, slot_size, max_payload)
+        self.mapped = True
+        self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))
+        self.bell.pidfds = <int *>malloc(workers * sizeof(int))
+        self.futures = <PyObject **>calloc(slots, sizeof(PyObject *))
+        self.generations = <uint32_t *>calloc(slots, sizeof(uint32_t))
+        self.free = <uint32_t *>malloc(slots * sizeof(uint32_t))
+        self.windows = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
+        self.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
+        if not (self.bell.pidfds and self.futures and self.generations and self.free and self.windows and self.warm):
+            raise MemoryError("no memory for the pool's tables")
+        for i in range(workers):
+            self.bell.pidfds[i] = -1
+        for i in range(slots):
+            self.free[i] = slots - 1 - i
+        self.free_count = slots
+        self.os.context = &self.bell
+        self.os.ring_worker = ring_worker
+        self.os.ring_collector = ring_collector
+        header = self.region.header
+        header.spin_ns = <uint64_t>(spin * 1e9)
+        header.cpus = cpus
+        header.max_pollers = max(1, cpus - 1)
+        header.parent_pid = self.owner
+        encoded = name.encode()[:FL_NAME_SIZE - 1]
+        memcpy(header.name, PyBytes_AS_STRING(encoded), <size_t>len(encoded))
+        import signal
+        for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+            header.signal_mask |= <uint64_t>1 << (<int>number - 1)
+        self.parent_spin_ns = <uint64_t>(parent_spin * 1e9)
+        self.max_pending = max_pending
+        self.known = {}
+        self.described = {}
+        self.next_function = 1
+        self.descriptions_end = header.descriptions_at
+        from collections import deque
+        self.deferred = deque()
+        self.dead = deque()
+        self.blocked = deque()
+        self.anonymous = Callable.__new__(Callable)
+        self.anonymous.kind = KIND_PYTHON
+        self.anonymous.name = "a callable"
+
+    def __dealloc__(self):
+        self.unmap()
+        free(self.bell.pidfds)
+        free(self.futures)
+        free(self.generations)
+        free(self.free)
+        free(self.windows)
+        free(self.warm)
+
+    cdef bint gone(self) noexcept:
+        """Nothing of the region may be touched: it is unmapped, or this is a
+        forked child, where it never was mapped."""
+        return not self.mapped or self.forks != fuload_forks
+
+    cdef void unmap(self) noexcept:
+        cdef uint32_t i
+        cdef bint ours = self.forks == fuload_forks
+        if not self.mapped:
+            return
+        self.mapped = False
+        if ours:
+            for i in range(2 * self.region.header.slots):
+                if self.windows[i].at != NULL:
+                    munmap(self.windows[i].at, self.windows[i].size)
+            munmap(self.region.base, self.region.header.base_size)
+        close(self.region.fd)
+        if self.bell.fd >= 0:
+            close(self.bell.fd)
+        if self.bell.pidfds != NULL:
+            for i in range(self.worker_count):
+                if self.bell.pidfds[i] >= 0:
+                    close(self.bell.pidfds[i])
+
+    def close(self):
+        """Every worker is reaped: give the memory back. A thread that still
+        polls does it when it is through."""
+        self.closing = True
+        if not self.watching:
+            self.unmap()
+
+    # -- submit ---------------------------------------------------------------
+
+    def submit(self, cls, fn, tuple args, dict kwargs):
+        """A future of class `cls` for fn(*args, **kwargs)."""
+        return self.submit_task(<PyTypeObject *>cls, fn, args, kwargs)
+
+    cdef CoreFuture submit_task(self, PyTypeObject *cls, object fn, tuple args, dict kwargs):
+        cdef Callable c
+        cdef CoreFuture future
+        self.admit()
+        c = self.find(fn)
+        future = new_future(cls)
+        if c is not None and c.kind == KIND_NATIVE:
+            future.callable = c
+            submit_native(self, c, future, args, kwargs)
+        elif c is not None and c.kind == KIND_TASK:
+            future.callable = c
+            submit_bytes(self, c, future, args, kwargs)
+        else:
+            future.callable = c if c is not None else named_callable(self, fn)
+            submit_python(self, c, future, fn, args, kwargs)
+        return future
+
+    cdef int admit(self) except -1:
+        """May another task be submitted? Waits for room, or raises."""
+        if self.closing or self.broken is not None or self.forks != fuload_forks:
+            self.refuse()
+        if fuload_sigint_seen != fuload_sigint_handled:
+            self.crew.await_interrupt()
+        if self.max_pending and self.unfinished >= self.max_pending:
+            self.wait_for_room()
+        return 0
+
+    cdef int refuse(self) except -1:
+        if self.broken is not None:
+            raise self.broken
+        if self.forks != fuload_forks:
+            raise RuntimeError(f"this executor belongs to process {self.owner}, which this process was forked "
+                               f"from: make one of its own")
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    cdef int wait_for_room(self) except -1:
+        while self.unfinished >= self.max_pending and not self.closing and self.broken is None:
+            self.collect()
+            if self.unfinished < self.max_pending or self.collector_thread == get_ident():
+                break
+            lock = allocate_lock()
+            lock.acquire()
+            self.blocked.append(lock)
+            try:
+                lock.acquire()
+            finally:
+                try:
+                    self.blocked.remove(lock)
+                except ValueError:
+                    pass
+        if self.closing or self.broken is not None:
+            self.refuse()
+        return 0
+
+    cdef Callable find(self, object fn):
+        """The callable's description, made at its first use; None if it has
+        to be pickled with each task."""
+        cdef Callable c
+        key = <uintptr_t><PyObject *>fn
+        c = <Callable>self.known.get(key)
+        if c is not None and c.reference is not None:
+            if c.kind != KIND_NATIVE or c.argtypes is None or not isinstance(fn, CFunction) or \
+                    (fn.argtypes is c.argtypes and fn.restype is c.restype and fn.errcheck is c.errcheck):
+                return c
+        if isinstance(fn, CFunction):
+            c = describe_native(self, fn)
+        elif hasattr(type(fn), "__fuload_describe__"):
+            c = fn.__fuload_describe__(self)
+        else:
+            c = describe_python(self, fn)
+        if c is None:
+            return None
+        known = self.known
+        c.reference = weakref.ref(fn, lambda _: known.pop(key, None))
+        known[key] = c
+        return c
+
+    cdef uint32_t describe(self, bytes text) except 0:
+        """The number under which workers find this description."""
+        cdef uint32_t number
+        cdef uint64_t start, size = len(text)
+        cdef char *at
+        known = self.described.get(text)
+        if known is not None:
+            return known
+        number = self.next_function
+        if number >= FL_MAX_FUNCTIONS or \
+                size > self.region.header.descriptions_at + self.region.header.descriptions_size - self.descriptions_end:
+            raise RuntimeError(f"a pool can name {FL_MAX_FUNCTIONS - 1} different functions, these are used up")
+        start = self.descriptions_end // FL_GRAIN * FL_GRAIN
+        at = <char *>mmap(NULL, self.descriptions_end - start + size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                          self.region.fd, <long>start)
+        if at == <char *>MAP_FAILED:
+            raise OSError(errno, f"cannot map {size} bytes for a description: {os.strerror(errno)}")
+        memcpy(at + (self.descriptions_end - start), PyBytes_AS_STRING(text), size)
+        munmap(at, self.descriptions_end - start + size)
+        self.region.functions[number].at = self.descriptions_end
+        self.region.functions[number].length = size
+        self.descriptions_end = fl_round(self.descriptions_end + size, FL_LINE)
+        self.next_function = number + 1
+        if size < 1 << 16:
+            self.described[text] = number
+        return number
+
+    cdef int ready_for_python(self) except -1:
+        """Before the first Python task: say which interpreter and what set-up."""
+        if self.setup is not None:
+            host, prepared = self.setup()
+            self.region.header.setup_function = self.describe(
+                description(FL_DESCRIBE_SETUP, 0, b"", b"", b"", prepared))
+            self.region.header.host_function = self.describe(
+                description(FL_DESCRIBE_HOST, 0, b"", b"", b"", host))
+            self.setup = None
+        return 0
+
+    # -- the doorbell, seen from here ---------------------------------------------
+
+    cdef bint start_worker(self) except -1:
+        """Ask the supervisor for one more worker. False: all are started."""
+        cdef uint32_t i
+        if self.started >= self.region.header.workers or self.broken is not None or self.paused or \
+                (self.closing and not self.unfinished) or (self.no_starts_before and fl_now() < self.no_starts_before):
+            return False
+        for i in range(self.region.header.workers):
+            if fl_state_of(fl_load(&self.region.states[i])) == FL_GONE and self.bell.pidfds[i] < 0:
+                fl_store(&self.region.states[i], fl_state_word(FL_STARTING, 0, 0))
+                self.started += 1
+                self.crew.start(i)
+                return True
+        return False
+
+    cdef int watch_ring(self) except -1:
+        self.tick_head = fl_ring_head(&self.region)
+        self.quiet = 0
+        self.boost = 1
+        flag_store(&self.timed, 1)
+        self.kick()
+        return 0
+
+    cpdef kick(self):
+        """Have the collector thread look."""
+        if not self.gone():
+            flag_store(&self.kicked, 1)
+            fl_collector_call(&self.region, &self.os)
+
+    def nudge(self):
+        """A worker that was stopped between calling the collector and writing
+        the eventfd must not keep everybody from it."""
+        if not self.gone() and fl_load(&self.region.header.collector) == FL_COLLECTOR_CALLED:
+            ring_collector(&self.bell)
+
+    # -- waiting and collecting -----------------------------------------------------
+
+    cdef int watch_flags(self, int32_t slot, uint64_t until) except -1:
+        """Poll, without the interpreter's lock, until this slot or any flag
+        shows something finished."""
+        cdef fl_header *header = self.region.header
+        cdef fl_slot *s = NULL
+        cdef uint64_t word = 0
+        cdef uint32_t generation = 0
+        cdef int i
+        if slot >= 0:
+            s = fl_slot_at(&self.region, <uint32_t>slot)
+            word = fl_slot_look(s)
+            generation = self.generations[slot]
+        # Counted under the interpreter's lock; workers read it.
+        self.watching += 1
+        fl_store(&header.watchers, <uint64_t>self.watching)
+        with nogil:
+            while True:
+                if s != NULL and not under_way(word, generation):
+                    break
+                if fl_flags_any(&self.region):
+                    break
+                for i in range(16):
+                    if s != NULL:
+                        word = fl_slot_look(s)
+                        if not under_way(word, generation):
+                            break
+                    fl_pause()
+                if fl_now() >= until:
+                    break
+                # The worker may be waiting for this very CPU.
+                sched_yield()
+        self.watching -= 1
+        # After this store the caller looks at the flags once more (collect):
+        # a worker that saw us watching does not call the collector.
+        fl_store(&header.watchers, <uint64_t>self.watching)
+        if self.closing and not self.watching and self.crew is None:
+            self.unmap()
+        return 0
+
+    cpdef collect(self):
+        """Resolve what has finished; never runs code of the user's."""
+        cdef uint64_t bits
+        cdef uint32_t i
+        if self.gone():
+            return
+        for i in range(self.region.flag_words):
+            bits = fl_flags_take(&self.region, i)
+            while bits:
+                self.finish(i * 64 + trailing_zeros(bits))
+                bits &= bits - 1
+        if self.first != NULL and self.free_count:
+            feed(self)
+
+    cdef bint plausible(self, uint32_t slot, uint64_t word) noexcept:
+        """Can a slot with an unfinished future have this word?"""
+        cdef uint32_t owner = fl_word_owner(word), state = fl_word_state(word)
+        if fl_word_generation(word) != self.generations[slot]:
+            return False
+        if state == FL_READY:
+            return owner == 0
+        return (state == FL_RUNNING or state == FL_DONE) and 0 < owner <= self.region.header.workers
+
+    cdef int take(self, uint32_t slot) except -1:
+        """finish(), and the queue's next task into the slot: the worker sees
+        the reply taken and calls nobody who would do that."""
+        self.finish(slot)
+        if self.first != NULL and self.free_count:
+            feed(self)
+        return 0
+
+    cdef int finish(self, uint32_t slot) except -1:
+        """If the slot's task is done: take its reply, free the slot."""
+        cdef PyObject *held = self.futures[slot]
+        cdef fl_slot *s
+        cdef uint64_t word
+        cdef CoreFuture future
+        if held == NULL:
+            return 0
+        s = fl_slot_at(&self.region, slot)
+        word = fl_slot_look(s)
+        if not self.plausible(slot, word):
+            return self.corrupted(slot, word)
+        if fl_word_state(word) != FL_DONE:
+            return 0
+        if not fl_reply_check(&self.region, s):
+            return self.corrupted(slot, word)
+        future = <CoreFuture>held
+        self.futures[slot] = NULL
+        try:
+            self.take_reply(future, s, slot)
+        except Exception as error:
+            self.free_slot(slot)
+            future.settle(HAS_EXCEPTION, error)
+        else:
+            self.free_slot(slot)
+            if future.kind == FL_REPLY_SETUP_FAILED:
+                self.setup_failed(future)
+            else:
+                future.settle(HAS_REPLY, future._value)
+        Py_DECREF(future)
+        return 0
+
+    cdef int take_reply(self, CoreFuture future, fl_slot *s, uint32_t slot) except -1:
+        """The reply out of the slot; nothing is unpickled yet."""
+        cdef uint64_t size = s.reply_size
+        cdef char *at
+        self.finished += 1
+        future.kind = <uint8_t>s.reply_kind
+        future.scalar = s.reply_scalar
+        future.code = s.reply_status
+        future.pid = s.reply_pid
+        future.started_ns = s.started_ns
+        future.finished_ns = s.finished_ns
+        future.slot = -1
+        if size > self.region.header.max_payload:
+            raise _errors.SlotCorrupted(f"a reply of {size} bytes to {future.callable.name}()")
+        if future.finished_ns >= future.started_ns >= future.submitted_ns:
+            self.run_ns += future.finished_ns - future.started_ns
+            self.wait_ns += future.started_ns - future.submitted_ns
+        if future.kind == FL_REPLY_TOO_LARGE:
+            future._value = self.region.header.max_payload
+        if future.kind < FL_REPLY_RETURNED or (size == 0 and future.kind != FL_REPLY_BYTES):
+            return 0
+        if size <= self.region.header.slot_size:
+            at = fl_slot_area(&self.region, slot, FL_REPLY)
+        else:
+            at = fl_window_map(&self.region, &self.windows[2 * slot + 1], slot, FL_REPLY, size)
+            if at == NULL:
+                raise OSError(errno, f"cannot map a reply of {size} bytes: {os.strerror(errno)}")
+            self.warm_up(slot, FL_REPLY, size)
+        if FL_REPLY_PICKLE <= future.kind <= FL_REPLY_NOT_REBUILT:
+            future._value = copy_pickle(at, size)
+        elif future.kind == FL_REPLY_RETURNED:
+            copy_returned(future, at, size)
+        elif future.kind == FL_REPLY_BYTES and future.count and future.views is not None:
+            if <uint64_t>future.views.view[0].len != size:
+                raise _errors.SlotCorrupted("the results of a map are not as many as the calls")
+            memcpy(future.views.view[0].buf, at, size)
+        else:
+            future._value = PyBytes_FromStringAndSize(at, <Py_ssize_t>size)
+        return 0
+
+    cdef void warm_up(self, uint32_t slot, fl_half half, uint64_t size) noexcept:
+        """Pages of a window are about to be touched, or were."""
+        cdef uint64_t *bytes = &self.warm[2 * slot + <int>half]
+        if size > bytes[0]:
+            self.warm_total += size - bytes[0]
+            bytes[0] = size
+
+    cdef int free_slot(self, uint32_t slot) except -1:
+        fl_slot_release(fl_slot_at(&self.region, slot), self.generations[slot])
+        if self.warm_total > WARM_BUDGET and (self.warm[2 * slot] or self.warm[2 * slot + 1]):
+            self.cool_down(slot)
+        self.free[self.free_count] = slot
+        self.free_count += 1
+        return 0
+
+    cdef int cool_down(self, uint32_t slot) except -1:
+        """Give a free slot's window pages back to the system."""
+        cdef int half
+        for half in range(2):
+            if self.warm[2 * slot + half]:
+                fallocate(self.region.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                          <long>fl_window_at(&self.region, slot, <fl_half>half),
+                          <long>fl_round(self.warm[2 * slot + half], FL_GRAIN))
+                self.warm_total -= self.warm[2 * slot + half]
+                self.warm[2 * slot + half] = 0
+        return 0
+
+    cdef int defer(self, CoreFuture future) except -1:
+        """The collector announces this future and calls its callbacks."""
+        self.deferred.append(future)
+        self.kick()
+        return 0
+
+    cdef int count_end(self, CoreFuture future, int status) except -1:
+        self.unfinished -= 1
+        if status == CANCELLED:
+            self.cancelled_count += 1
+        elif future.outcome == HAS_REPLY and future.kind not in (
+                FL_REPLY_RAISED, FL_REPLY_NOT_REBUILT, FL_REPLY_STATUS, FL_REPLY_NO_LIBRARY,
+                FL_REPLY_REFUSED, FL_REPLY_TOO_LARGE):
+            self.completed += 1
+        else:
+            self.failed += 1
+        if self.blocked:
+            try:
+                self.blocked.popleft().release()
+            except IndexError:
+                pass
+        if not self.unfinished and self.closing and self.crew is not None:
+            self.crew.check()
+        return 0
+
+    # -- cancelling -------------------------------------------------------------------
+
+    cdef bint withdraw(self, CoreFuture future) except -1:
+        """Take back a task that no worker has. The future is still to be announced."""
+        cdef Task *task = future.task
+        cdef uint32_t slot
+        if task != NULL:
+            future.task = NULL
+            unlink_task(self, task)
+            free(task)
+            Py_DECREF(future)
+            return True
+        if future.slot < 0:
+            return False
+        slot = <uint32_t>future.slot
+        if not fl_slot_cancel(fl_slot_at(&self.region, slot), self.generations[slot]):
+            return False
+        self.futures[slot] = NULL
+        future.slot = -1
+        Py_DECREF(future)
+        self.free_slot(slot)
+        if self.first != NULL:
+            feed(self)
+        return True
+
+    cdef bint condemn(self, CoreFuture future) except -1:
+        """End a task that runs, and its worker."""
+        cdef uint32_t worker
+        if future.slot < 0:
+            return False
+        worker = fl_word_owner(fl_slot_look(fl_slot_at(&self.region, <uint32_t>future.slot))) - 1
+        if not self.condemn_slot(future):
+            return False
+        self.crew.kill(worker)
+        return True
+
+    cdef bint condemn_slot(self, CoreFuture future) except -1:
+        """The slot is given back when the worker is buried: until then it may
+        still write there."""
+        cdef uint32_t slot, worker
+        cdef uint64_t word
+        if future.slot < 0:
+            return False
+        slot = <uint32_t>future.slot
+        word = fl_slot_look(fl_slot_at(&self.region, slot))
+        worker = fl_word_owner(word) - 1
+        if fl_word_state(word) != FL_RUNNING or worker >= self.region.header.workers or \
+                not fl_slot_condemn(fl_slot_at(&self.region, slot), self.generations[slot], worker):
+            return False
+        self.futures[slot] = NULL
+        future.slot = -1
+        Py_DECREF(future)
+        return True
+
+    cdef list withdraw_all(self, bint running):
+        """Take back what waits, and with `running` condemn what runs. The
+        futures are still to be announced."""
+        cdef CoreFuture future
+        cdef uint32_t slot
+        cdef list found = []
+        while self.first != NULL:
+            future = <CoreFuture>self.first.future
+            self.withdraw(future)
+            found.append(future)
+        for slot in range(self.region.header.slots):
+            self.finish(slot)
+            if self.futures[slot] != NULL:
+                future = <CoreFuture>self.futures[slot]
+                if self.withdraw(future) or (running and self.condemn_slot(future)):
+                    found.append(future)
+        return found
+
+    def cancel_all(self):
+        """Cancel what no worker has begun; shutdown() calls it, and callbacks
+        are called here, as cancel() does."""
+        cdef CoreFuture future
+        if not self.gone():
+            for future in self.withdraw_all(False):
+                future.announce(CANCELLED, callbacks_here=True)
+
+    def interrupt(self):
+        """After SIGINT: cancel everything. Until the workers that live now
+        are buried nothing is published, so that none of them takes a new task
+        with it."""
+        cdef CoreFuture future
+        if self.gone():
+            return
+        self.paused = self.started > 0
+        for future in self.withdraw_all(True):
+            future.settle_cancelled()
+
+    # -- workers come and go; the supervisor calls these ---------------------------------
+
+    def worker_started(self, uint32_t index, int pidfd):
+        self.bell.pidfds[index] = pidfd
+        # It may have gone to sleep and been called before it could be signalled.
+        if fl_state_of(fl_load(&self.region.states[index])) == FL_CALLED:
+            fuload_ring(pidfd)
+
+    def worker_not_started(self, uint32_t index, error):
+        """Forking or exec failed: nothing will ever run."""
+        fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
+        self.started -= 1
+        self.dead.append((index, 0, None, error))
+        self.kick()
+
+    def worker_not_wanted(self, uint32_t index):
+        """It was asked for and not forked yet: take that back."""
+        fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
+        self.started -= 1
+        if not self.started:
+            self.resume()
+
+    cdef int resume(self) except -1:
+        """The last of the workers that an interrupt ended is buried."""
+        if self.paused:
+            self.paused = False
+            feed(self)
+        return 0
+
+    def runs_python(self, uint32_t index):
+        """Whether this worker is an interpreter."""
+        return fl_load(&self.region.blocks[index].python) != 0
+
+    def worker_ended(self, uint32_t index):
+        """The process is dead and not yet reaped: its pid must not be
+        signalled by anybody from now on."""
+        fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
+        fl_store(&self.region.blocks[index].pid, 0)
+
+    def worker_attached(self, uint32_t index):
+        """Whether it has found the region and serves."""
+        return fl_load(&self.region.blocks[index].attached) != 0
+
+    def worker_reaped(self, uint32_t index, int pid, exitcode, complaint=None):
+        """The collector shall bury it. Its place stays taken until then. A
+        complaint says why no worker like it can serve: the pool is broken."""
+        self.dead.append((index, pid, exitcode, complaint))
+        self.kick()
+        # If it died between calling the collector and writing the eventfd,
+        # the collector would sleep on.
+        ring_collector(&self.bell)
+
+    cdef int bury(self, uint32_t index, int pid, object exitcode) except -1:
+        """A worker is dead: keep what it finished, fail what it ran, free what
+        was condemned, ring those that it called and could not signal."""
+        cdef fl_slot *s
+        cdef uint64_t word
+        cdef uint32_t slot
+        cdef int32_t orphan
+        cdef bint crashed = False, condemned = False
+        cdef uint64_t done = fl_load(&self.region.blocks[index].tasks_done)
+        for slot in range(self.region.header.slots):
+            s = fl_slot_at(&self.region, slot)
+            word = fl_slot_look(s)
+            if self.futures[slot] != NULL and not self.plausible(slot, word):
+                self.corrupted(slot, word)
+            elif fl_word_owner(word) != index + 1:
+                if self.futures[slot] != NULL and exitcode == ABORTED and self.forged(slot, word):
+                    self.corrupted(slot, word)
+            elif fl_word_state(word) == FL_DONE:
+                self.finish(slot)
+            elif fl_word_state(word) == FL_CONDEMNED and self.futures[slot] == NULL:
+                self.free_slot(slot)
+                condemned = True
+            elif fl_word_state(word) == FL_RUNNING and self.futures[slot] != NULL:
+                fl_slot_condemn(s, fl_word_generation(word), index)
+                self.crash(slot, pid, exitcode)
+                crashed = True
+        memset(&self.region.blocks[index], 0, sizeof(fl_block))
+        close(self.bell.pidfds[index])
+        self.bell.pidfds[index] = -1
+        self.started -= 1
+        orphan = fl_bell_orphans(&self.region, 0, index + 1)
+        while orphan >= 0:
+            fuload_ring(self.bell.pidfds[orphan])
+            orphan = fl_bell_orphans(&self.region, <uint32_t>orphan + 1, index + 1)
+        if self.closing and not self.unfinished:
+            return 0
+        if self.paused:
+            if not self.started:
+                self.resume()
+            return 0
+        if not condemned:
+            self.judge(done, exitcode)
+        if self.broken is None:
+            if exitcode != 0 or crashed:
+                self.start_worker()
+            if self.first != NULL:
+                feed(self)
+            announce_work(self, 1)
+        return 0
+
+    cdef int judge(self, uint64_t done, object exitcode) except -1:
+        """Five in a row that finished nothing: the pool is broken."""
+        if done or self.finished != self.finished_at_death:
+            self.deaths_in_a_row = 0
+        self.finished_at_death = self.finished
+        if done:
+            return 0
+        self.deaths_in_a_row += 1
+        if self.deaths_in_a_row >= 5:
+            self.break_pool(f"{self.deaths_in_a_row} workers in a row died before they finished a task "
+                            f"(the last one {_errors._describe_exit(exitcode)})", None)
+        return 0
+
+    cdef int crash(self, uint32_t slot, int pid, object exitcode) except -1:
+        cdef CoreFuture future = <CoreFuture>self.futures[slot]
+        cdef fl_slot *s = fl_slot_at(&self.region, slot)
+        self.futures[slot] = NULL
+        future.slot = -1
+        future.pid = <uint32_t>pid
+        future.started_ns = s.started_ns
+        future.scalar = exitcode is not None
+        future.code = exitcode if exitcode is not None else 0
+        request = None
+        if s.request_size <= self.region.header.slot_size:
+            request = PyBytes_FromStringAndSize(fl_slot_area(&self.region, slot, FL_REQUEST),
+                                                <Py_ssize_t>s.request_size)
+        self.free_slot(slot)
+        future.settle(HAS_CRASH, request)
+        Py_DECREF(future)
+        return 0
+
+    cdef uint32_t runner(self, uint32_t slot, uint64_t word) noexcept:
+        """Index + 1 of the worker that runs the task of a corrupted slot, 0 if
+        nobody does. Who says so itself is believed first; the word only if the
+        worker that it names is not busy with another slot."""
+        cdef uint32_t i, owner = fl_word_owner(word)
+        for i in range(self.region.header.workers):
+            if fl_load(&self.region.blocks[i].slot) == slot + 1:
+                return i + 1
+        if 0 < owner <= self.region.header.workers and fl_load(&self.region.blocks[owner - 1].slot):
+            return 0
+        return owner
+
+    cdef bint forged(self, uint32_t slot, uint64_t word) noexcept:
+        """Does the word name a worker that knows nothing of it? Asked only after
+        a worker that found memory overwritten has ended itself: one that has
+        claimed the slot this instant would be taken for a forgery too."""
+        cdef uint32_t owner = fl_word_owner(word)
+        return fl_word_state(word) == FL_RUNNING and fl_load(&self.region.blocks[owner - 1].slot) != slot + 1
+
+    cdef int corrupted(self, uint32_t slot, uint64_t word) except -1:
+        """What stands there no worker wrote: this task fails, and the worker
+        that should have run it, if one can be told, is ended."""
+        cdef CoreFuture future = <CoreFuture>self.futures[slot]
+        cdef fl_slot *s = fl_slot_at(&self.region, slot)
+        cdef uint32_t owner = self.runner(slot, word)
+        error = _errors.SlotCorrupted(
+            f"slot {slot} of {future.callable.name}() holds what no worker can have written "
+            f"(word {word:#018x}, reply kind {s.reply_kind}, reply size {s.reply_size})")
+        self.futures[slot] = NULL
+        future.slot = -1
+        # Its worker may still write there: the slot is given back at the burial.
+        if 0 < owner <= self.region.header.workers and self.bell.pidfds[owner - 1] >= 0:
+            fl_store(<fl_word *>s, fl_slot_word(self.generations[slot], owner, FL_CONDEMNED))
+            self.crew.kill(owner - 1)
+        else:
+            self.free_slot(slot)
+        future.settle(HAS_EXCEPTION, error)
+        Py_DECREF(future)
+        return 0
+
+    cdef int setup_failed(self, CoreFuture future) except -1:
+        text = (future._value or b"").decode("utf-8", "replace")
+        LOGGER.critical("Exception in initializer:\n%s", text)
+        error = self.break_pool("A process in the process pool was terminated abruptly while the future was "
+                                "running or pending: the initializer failed", text)
+        future.settle(HAS_EXCEPTION, error)
+        return 0
+
+    cdef object break_pool(self, str reason, object text):
+        """No task of this pool can be run any more, as in the standard library."""
+        from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+        cdef CoreFuture future
+        error = BrokenProcessPool(reason)
+        if text:
+            error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+        if self.broken is None:
+            self.broken = error
+        for future in self.withdraw_all(True):
+            future.settle(HAS_EXCEPTION, BrokenProcessPool(reason))
+        while self.blocked:
+            self.blocked.popleft().release()
+        if self.crew is not None:
+            self.crew.check()
+        return error
+
+    # -- the collector thread --------------------------------------------------------------
+
+    def collector_runs(self):
+        """The collector thread says who it is."""
+        self.collector_thread = get_ident()
+
+    def work(self, int timeout_ms=-1):
+        """Wait for something to collect and do it: the collector's whole turn."""
+        cdef int starts
+        if self.gone():
+            return
+        with nogil:
+            starts = self.wait_for_events(timeout_ms)
+        while starts > 0 and self.start_worker():
+            starts -= 1
+        self.collect()
+        while self.dead:
+            index, pid, exitcode, complaint = self.dead.popleft()
+            if pid:
+                if complaint:
+                    self.break_pool(complaint, None)
+                self.bury(index, pid, exitcode)
+            elif not self.started:
+                self.break_pool(f"no worker can be started: {complaint}", None)
+            else:
+                # Those that live do the work; not too often tried again.
+                self.no_starts_before = fl_now() + 1000000000
+        self.announce_deferred()
+
+    cdef int announce_deferred(self) except -1:
+        cdef CoreFuture future
+        while self.deferred:
+            future = self.deferred.popleft()
+            try:
+                if future.status == SETTLED:
+                    future.announce(CANCELLED if future.outcome == HAS_NOTHING else FINISHED, callbacks_here=True)
+                else:
+                    future.call_back()
+            except BaseException:
+                LOGGER.exception("exception while announcing %r", future)
+        return 0
+
+    cdef int wait_for_events(self, int timeout_ms) noexcept nogil:
+        """Sleep until called. Returns how many workers ought to be started."""
+        cdef fl_header *header = self.region.header
+        cdef pollfd p
+        cdef uint64_t count
+        cdef int starts = 0
+        while True:
+            # Asleep first, then the look: pairs with fl_collector_call.
+            fl_store(&header.collector, FL_COLLECTOR_ASLEEP)
+            if not flag_load(&self.kicked) and not fl_flags_any(&self.region):
+                p.fd = self.bell.fd
+                p.events = POLLIN
+                p.revents = 0
+                poll(&p, 1, TICK_MS if flag_load(&self.timed) and timeout_ms != 0 else timeout_ms)
+            fl_swap(&header.collector, FL_COLLECTOR_AWAKE)
+            read(self.bell.fd, &count, sizeof(count))
+            if flag_load(&self.timed):
+                starts = self.tick()
+            if flag_load(&self.kicked) or fl_flags_any(&self.region) or starts or timeout_ms >= 0:
+                flag_store(&self.kicked, 0)
+                return starts
+
+    cdef int tick(self) noexcept nogil:
+        """Is there work that those awake will not get to soon? Then wake
+        sleepers, more each time; what is missing then has to be started."""
+        cdef fl_census c
+        cdef uint64_t head = fl_ring_head(&self.region), tail = fl_load(&self.region.header.ring_tail)
+        cdef uint64_t claimed = head - self.tick_head if head > self.tick_head else 0
+        cdef int32_t missing
+        if head < tail:
+            # What was cancelled is no work.
+            fl_ring_repack(&self.region, NULL, False)
+            head = fl_ring_head(&self.region)
+        if head >= tail:
+            self.boost = 1
+            self.quiet += 1
+            self.tick_head = head
+            if self.quiet >= QUIET_TICKS:
+                flag_store(&self.timed, 0)
+                if fl_load(&self.region.header.ring_tail) != tail:
+                    flag_store(&self.timed, 1)
+                    self.quiet = 0
+            return 0
+        self.quiet = 0
+        self.tick_head = head
+        fl_bell_count(&self.region, &c)
+        if claimed * WORTH_A_WAKE_NS > (c.busy + c.polling) * <uint64_t>TICK_MS * 1000000:
+            return 0
+        self.unclaimed_ticks = 0 if claimed else self.unclaimed_ticks + 1
+        missing = <int32_t>min(<uint64_t>self.boost, tail - head) - <int32_t>(c.called + c.starting)
+        if missing <= 0 and self.unclaimed_ticks >= PATIENT_TICKS:
+            # Those who were called do not come: stopped, or starved.
+            self.unclaimed_ticks = 0
+            missing = 1
+        self.boost = min(self.boost * 2, <uint32_t>1024)
+        while missing > 0 and fl_bell_ring(&self.region, &self.os, 0):
+            self.doorbells += 1
+            missing -= 1
+        return max(missing, 0)
+
+    # -- what others may know ------------------------------------------------------------------
+
+    def leave(self):
+        """All workers shall leave as soon as they have nothing to do."""
+        cdef uint32_t i
+        if self.gone():
+            return
+        fl_store(&self.region.header.leave, 1)
+        for i in range(self.region.header.workers):
+            if fl_bell_call(&self.region, i, 0):
+                fuload_ring(self.bell.pidfds[i])
+
+    def wake_blocked(self):
+        """Threads that wait in submit() for room look again."""
+        while self.blocked:
+            self.blocked.popleft().release()
+
+    def descriptors(self):
+        """(region, eventfd): what a worker inherits."""
+        return self.region.fd, self.bell.fd
+
+    def protocol_version(self):
+        return FL_VERSION
+
+    def pids(self):
+        """Process ids of the workers that have attached and are not dead."""
+        cdef uint32_t i
+        found = set()
+        if not self.gone():
+            for i in range(self.region.header.workers):
+                if fl_load(&self.region.blocks[i].pid):
+                    found.add(<int>fl_load(&self.region.blocks[i].pid))
+        return found
+
+    def snapshot(self):
+        """Numbers for PoolStats: (workers, totals)."""
+        cdef uint32_t i
+        workers = []
+        names = {FL_STARTING: "starting", FL_BUSY: "busy", FL_POLLING: "polling", FL_ASLEEP: "asleep",
+                 FL_CALLED: "called"}
+        rung = 0
+        if not self.gone():
+            for i in range(self.region.header.workers):
+                state = fl_state_of(fl_load(&self.region.states[i]))
+                block = &self.region.blocks[i]
+                rung += fl_load(&block.relays)
+                if state != FL_GONE:
+                    workers.append((fl_load(&block.pid), names.get(state, "unknown"), fl_load(&block.tasks_done),
+                                    fl_load(&block.run_ns) / 1e9, fl_load(&block.python) != 0))
+        return workers, {"submitted": self.submitted, "completed": self.completed, "failed": self.failed,
+                         "cancelled": self.cancelled_count, "retried": self.retried,
+                         "doorbells": self.doorbells + rung, "queued": self.queued,
+                         "unfinished": self.unfinished, "run_seconds": self.run_ns / 1e9,
+                         "wait_seconds": self.wait_ns / 1e9}
+
+    def forget_in_child(self):
+        """After os.fork() in the child: this copy is inert, and keeps nothing
+        of the parent's pool alive."""
+        if self.mapped:
+            self.unmap()
+        self.crew = None
+
+
+cdef extern from *:
+    """
+    static inline unsigned fuload_ctz(unsigned long long bits) { return (unsigned)__builtin_ctzll(bits); }
+    """
+    unsigned int trailing_zeros "fuload_ctz"(unsigned long long bits) nogil
+
+
+cdef inline bint under_way(uint64_t word, uint32_t generation) noexcept nogil:
+    """Neither done nor, by another thread, already resolved or moved."""
+    return fl_word_generation(word) == generation and \
+        (fl_word_state(word) == FL_READY or fl_word_state(word) == FL_RUNNING)
+
+
+cdef object empty_tuple = ()
+
+cdef inline CoreFuture new_future(PyTypeObject *cls):
+    """An instance without its __init__."""
+    return <CoreFuture>(<object (*)(PyTypeObject *, PyObject *, PyObject *)>cls.tp_new)(cls, <PyObject *>empty_tuple, NULL)
+
+
+cdef object copy_pickle(char *at, uint64_t size):
+    """(stream, buffers) out of a reply; ValueError if it is none."""
+    cdef fl_pickle head
+    cdef uint64_t stream_at, part, offset
+    cdef uint32_t i
+    if not fl_pickle_check(at, size, &stream_at):
+        raise _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+    memcpy(&head, at, sizeof(head))
+    stream = PyBytes_FromStringAndSize(at + stream_at, <Py_ssize_t>head.stream_size)
+    if not head.buffers:
+        return (stream, None)
+    buffers = []
+    offset = stream_at + head.stream_size
+    for i in range(head.buffers):
+        memcpy(&part, at + sizeof(head) + 8 * i, 8)
+        offset = fl_round(offset, FL_LINE)
+        if part & FL_BUFFER_READONLY:
+            part &= ~FL_BUFFER_READONLY
+            buffers.append(PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>part))
+        else:
+            buffers.append(PyByteArray_FromStringAndSize(at + offset, <Py_ssize_t>part))
+        offset += part
+    return (stream, buffers)
+
+
+cdef int copy_returned(CoreFuture future, char *at, uint64_t size) except -1:
+    """What a native call returned: buffers go back to where they came from."""
+    cdef fl_returned head
+    cdef Views views = future.views
+    cdef uint64_t offset = sizeof(head)
+    cdef int i
+    memcpy(&head, at, sizeof(head))
+    if views is not None:
+        # All must be there before anything is written.
+        for i in range(views.count):
+            if views.inout[i]:
+                offset = fl_round(offset, FL_BUFFER_ALIGN) + <uint64_t>views.view[i].len
+    offset = fl_round(offset, FL_BUFFER_ALIGN)
+    if offset > size or head.size != size - offset:
+        raise _errors.SlotCorrupted("a reply does not hold what the call was to return")
+    if head.size:
+        future._value = PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>head.size)
+    future.scalar = head.scalar
+    offset = sizeof(head)
+    if views is not None:
+        for i in range(views.count):
+            if views.inout[i]:
+                offset = fl_round(offset, FL_BUFFER_ALIGN)
+                memcpy(views.view[i].buf, at + offset, <size_t>views.view[i].len)
+                offset += <uint64_t>views.view[i].len
+    return 0
+
+
+include "arguments.pxi"
+include "pickle.pxi"
+include "maps.pxi"
+
+
+cdef class Submitter:
+    """The part of FuloadExecutor that every task goes through."""
+    cdef public Pool _pool
+    cdef PyTypeObject *future_class
+    cdef object future_type
+
+    cdef int bind(self, Pool pool, object future_type) except -1:
+        self._pool = pool
+        self.future_type = future_type
+        self.future_class = <PyTypeObject *>future_type
+        return 0
+
+    def _bind(self, Pool pool, future_type):
+        self.bind(pool, future_type)
+
+    def submit(self, fn, /, *args, **kwargs):
+        """Schedule fn(*args, **kwargs) and return a FuloadFuture.
+
+        `fn` is any picklable callable, a ctypes function with argtypes, a
+        NativeFunction or a NativeTask.
+        """
+        return self._pool.submit_task(self.future_class, fn, args, kwargs)

@@ -1,0 +1,132 @@
+# The names of csrc/protocol that Cython uses. No numbers and no layouts here:
+# the C headers hold them.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "protocol/doorbell.h" nogil:
+    pass
+
+cdef extern from "protocol/message.h" nogil:
+    ctypedef bint c_bool "_Bool"
+    ctypedef struct fl_word:
+        pass
+    uint64_t fl_load "atomic_load"(fl_word *word)
+    void fl_store "atomic_store"(fl_word *word, uint64_t value)
+    uint64_t fl_swap "atomic_exchange"(fl_word *word, uint64_t value)
+
+    # layout.h
+    enum:
+        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_FUNCTIONS, FL_NAME_SIZE
+    ctypedef enum fl_half "enum fl_half":
+        FL_REQUEST, FL_REPLY
+    ctypedef struct fl_header "struct fl_header":
+        uint32_t workers, slots, slot_size, ring_size, cpus, max_pollers
+        int32_t parent_pid
+        uint64_t spin_ns, max_payload, half_size, base_size
+        uint64_t descriptions_at, descriptions_size, total_size, signal_mask
+        uint32_t host_function, setup_function
+        char name[16]
+        fl_word collector, watchers, leave, ring_head, ring_tail
+    ctypedef struct fl_block "struct fl_block":
+        fl_word pid, slot, tasks_done, run_ns, relays, collector_calls, python, attached
+    ctypedef struct fl_function "struct fl_function":
+        uint64_t at, length
+    ctypedef struct fl_slot "struct fl_slot":
+        uint32_t function
+        uint16_t request_kind, reply_kind
+        uint64_t request_size, reply_size, reply_scalar, started_ns, finished_ns
+        int32_t reply_status
+        uint32_t reply_pid
+    ctypedef struct fl_region "struct fl_region":
+        int fd
+        char *base
+        fl_header *header
+        fl_word *states
+        fl_block *blocks
+        fl_word *flags
+        fl_function *functions
+        uint32_t flag_words
+    ctypedef struct fl_mapping "struct fl_mapping":
+        char *at
+        size_t size
+    uint64_t fl_round(uint64_t n, uint64_t grain)
+    uint64_t fl_now()
+    void fl_pause()
+    void fl_layout_plan(fl_header *h, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
+    void fl_region_bind(fl_region *r, int fd, void *base)
+    fl_slot *fl_slot_at(fl_region *r, uint32_t slot)
+    char *fl_slot_area(fl_region *r, uint32_t slot, fl_half half)
+    uint64_t fl_window_at(fl_region *r, uint32_t slot, fl_half half)
+    char *fl_window_map(fl_region *r, fl_mapping *m, uint32_t slot, fl_half half, uint64_t size)
+
+    # slot.h
+    enum:
+        FL_FREE, FL_READY, FL_RUNNING, FL_DONE, FL_CONDEMNED
+    uint64_t fl_slot_word(uint32_t generation, uint32_t owner, int state)
+    uint32_t fl_word_generation(uint64_t word)
+    uint32_t fl_word_owner(uint64_t word)
+    uint32_t fl_word_state(uint64_t word)
+    uint64_t fl_slot_look(fl_slot *s)
+    bint fl_slot_cancel(fl_slot *s, uint32_t generation)
+    bint fl_slot_condemn(fl_slot *s, uint32_t generation, uint32_t worker)
+    void fl_slot_release(fl_slot *s, uint32_t generation)
+    uint64_t fl_flags_take(fl_region *r, uint32_t index)
+    bint fl_flags_any(fl_region *r)
+
+    # ring.h
+    void fl_ring_clear(fl_region *r)
+    uint64_t fl_ring_head(fl_region *r)
+    void fl_ring_repack(fl_region *r, uint32_t *generations, bint move)
+    void fl_ring_publish(fl_region *r, uint32_t slot, uint32_t *generations)
+
+    # doorbell.h
+    enum:
+        FL_GONE, FL_STARTING, FL_BUSY, FL_POLLING, FL_ASLEEP, FL_CALLED
+        FL_COLLECTOR_AWAKE, FL_COLLECTOR_ASLEEP, FL_COLLECTOR_CALLED
+    ctypedef struct fl_os "struct fl_os":
+        void *context
+        c_bool (*ring_worker)(void *context, uint32_t index) noexcept nogil
+        void (*ring_collector)(void *context) noexcept nogil
+    ctypedef struct fl_census "struct fl_census":
+        uint32_t starting, busy, polling, asleep, called
+        int32_t warmest
+    uint64_t fl_state_word(int state, uint32_t caller, uint64_t now)
+    int fl_state_of(uint64_t word)
+    void fl_bell_count(fl_region *r, fl_census *c)
+    bint fl_bell_call(fl_region *r, uint32_t index, uint32_t caller)
+    bint fl_bell_ring(fl_region *r, fl_os *os, uint32_t caller)
+    bint fl_bell_wanted(fl_region *r, fl_census *c)
+    int32_t fl_bell_orphans(fl_region *r, uint32_t begin, uint32_t caller)
+    bint fl_collector_call(fl_region *r, fl_os *os)
+
+    # message.h
+    enum:
+        FL_CALL_FUNCTION, FL_CALL_MAP, FL_CALL_TASK, FL_CALL_PYTHON, FL_CALL_PICKLED
+        FL_REPLY_UNSET, FL_REPLY_SCALAR, FL_REPLY_RETURNED, FL_REPLY_BYTES
+        FL_REPLY_NONE, FL_REPLY_FALSE, FL_REPLY_TRUE, FL_REPLY_INT, FL_REPLY_FLOAT
+        FL_REPLY_PICKLE, FL_REPLY_RAISED, FL_REPLY_NOT_REBUILT, FL_REPLY_SETUP_FAILED
+        FL_REPLY_STATUS, FL_REPLY_NO_LIBRARY, FL_REPLY_REFUSED, FL_REPLY_TOO_LARGE
+        FL_VOID, FL_I8, FL_U8, FL_I16, FL_U16, FL_I32, FL_U32, FL_I64, FL_U64
+        FL_F32, FL_F64, FL_F80, FL_ADDRESS, FL_STRUCT, FL_STRING, FL_WIDE_STRING, FL_POINTEE
+        FL_ADDRESS_VALUE, FL_ADDRESS_IN, FL_ADDRESS_INOUT, FL_USES_ERRNO, FL_MAX_TYPES
+        FL_MAX_ARGUMENTS, FL_BUFFER_ALIGN, FL_MAX_BUFFERS, FL_PICKLE_KEYWORDS
+        FL_DESCRIBE_FUNCTION, FL_DESCRIBE_TASK, FL_DESCRIBE_PYTHON, FL_DESCRIBE_HOST, FL_DESCRIBE_SETUP
+    uint64_t FL_BUFFER_READONLY
+    ctypedef struct fl_address "struct fl_address":
+        uint64_t value, mode
+    ctypedef struct fl_returned "struct fl_returned":
+        uint64_t scalar, size
+    ctypedef struct fl_description "struct fl_description":
+        uint32_t kind, arguments, types_size, library_size, name_size, flags
+        uint64_t body_size
+    ctypedef struct fl_pickle "struct fl_pickle":
+        uint32_t buffers, flags
+        uint64_t stream_size
+    ctypedef struct fl_map "struct fl_map":
+        uint64_t count, reserved
+    uint64_t fl_item_size(uint32_t type)
+    uint64_t fl_cell_size(uint32_t type)
+    uint64_t fl_cell_at(uint64_t end, uint32_t type)
+    bint fl_reply_check(fl_region *r, fl_slot *s)
+    bint fl_pickle_check(const char *payload, uint64_t size, uint64_t *stream_at)
+    const fl_description *fl_description_map(fl_region *r, uint32_t id)
+    const char *fl_description_body(const fl_description *d)

@@ -1,0 +1,141 @@
+# The region as the parent makes it, and the system calls around it.
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *at, size_t length, int protection, int flags, int fd, long offset)
+    int munmap(void *at, size_t length)
+    int madvise(void *at, size_t length, int advice)
+    int memfd_create(const char *name, unsigned int flags)
+    int PROT_READ, PROT_WRITE, MAP_SHARED, MADV_DONTFORK, MADV_DONTDUMP
+    void *MAP_FAILED
+    unsigned int MFD_CLOEXEC, MFD_ALLOW_SEALING
+
+cdef extern from "<fcntl.h>" nogil:
+    int fcntl(int fd, int command, ...)
+    int fallocate(int fd, int mode, long offset, long length)
+    int F_DUPFD_CLOEXEC, F_ADD_SEALS, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL
+    int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd(unsigned int value, int flags)
+    int EFD_CLOEXEC, EFD_NONBLOCK
+
+cdef extern from "<unistd.h>" nogil:
+    int ftruncate(int fd, long length)
+    int close(int fd)
+    ssize_t read(int fd, void *buffer, size_t size)
+    ssize_t write(int fd, const void *buffer, size_t size)
+    int getpid()
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+cdef extern from "<poll.h>" nogil:
+    ctypedef struct pollfd "struct pollfd":
+        int fd
+        short events, revents
+    int poll(pollfd *fds, unsigned long count, int timeout)
+    int POLLIN
+
+cdef extern from *:
+    """
+    #include <pthread.h>
+    #include <signal.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    /* SIGUSR1 to a worker, through the pidfd of its process. */
+    static int fuload_ring(int pidfd)
+    {
+        return pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0;
+    }
+    /* How often this process is a fork of the one that loaded the module: a
+     * pool of an earlier count belongs to a parent. Written in the child of a
+     * fork, before any other thread exists. */
+    static int fuload_forks;
+    static void fuload_on_fork(void) { fuload_forks++; }
+    static int fuload_count_forks(void) { return pthread_atfork(NULL, NULL, fuload_on_fork); }
+    /* Written by the collector thread without the interpreter's lock and by
+     * threads that publish: see Pool.timed. */
+    typedef _Atomic int fuload_flag;
+    """
+    bint fuload_ring(int pidfd) nogil
+    int fuload_forks
+    int fuload_count_forks() nogil
+    ctypedef struct fuload_flag:
+        pass
+    int flag_load "atomic_load"(fuload_flag *flag) nogil
+    void flag_store "atomic_store"(fuload_flag *flag, int value) nogil
+
+
+fuload_count_forks()
+
+
+cdef int high_descriptor(int fd) except -1:
+    """The same file at 3 or above: closed standard streams do no harm."""
+    cdef int high
+    if fd < 0:
+        raise OSError(errno, os.strerror(errno))
+    if fd > 2:
+        return fd
+    high = fcntl(fd, F_DUPFD_CLOEXEC, 3)
+    close(fd)
+    if high < 0:
+        raise OSError(errno, os.strerror(errno))
+    return high
+
+
+cdef int make_region(fl_region *r, uint32_t workers, uint32_t slots, uint32_t slot_size,
+                     uint64_t max_payload) except -1:
+    """A sealed memfd with a planned header, mapped. On an error nothing is left."""
+    cdef fl_header plan
+    cdef void *base
+    cdef int fd = high_descriptor(memfd_create(b"fuload", MFD_CLOEXEC | MFD_ALLOW_SEALING))
+    memset(&plan, 0, sizeof(plan))
+    fl_layout_plan(&plan, workers, slots, slot_size, max_payload)
+    if plan.total_size > <uint64_t>1 << 62:
+        close(fd)
+        raise ValueError(f"slots * max_payload must fit the address space, not {slots} * {max_payload}")
+    if ftruncate(fd, <long>plan.total_size) != 0 or \
+            fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0:
+        number = errno
+        close(fd)
+        raise OSError(number, f"cannot size the pool's memory ({plan.total_size} bytes of address "
+                              f"space): {os.strerror(number)}")
+    base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+    if base == MAP_FAILED:
+        number = errno
+        close(fd)
+        raise OSError(number, f"cannot map the pool's memory ({plan.base_size} bytes): {os.strerror(number)}")
+    # A forked child of the parent must not reach into the pool.
+    madvise(base, plan.base_size, MADV_DONTFORK)
+    madvise(base, plan.base_size, MADV_DONTDUMP)
+    memcpy(base, &plan, sizeof(plan))
+    fl_region_bind(r, fd, base)
+    fl_ring_clear(r)
+    return 0
+
+
+cdef enum:
+    TICK_MS = 1                 # how often the collector looks at work that nobody claims
+    QUIET_TICKS = 8             # after so many without such work it sleeps for good
+    PATIENT_TICKS = 30          # after so many without a claim, one more is woken
+    LOOK_NS = 20000000          # submit() looks at SIGINT's handler after such a pause
+    WORTH_A_WAKE_NS = 50000     # tasks that take longer are worth waking another worker
+
+
+cdef struct Task:
+    # A task that waits in the parent. Its request follows the struct.
+    Task *before
+    Task *after
+    PyObject *future   # a strong reference
+    uint32_t function
+    uint16_t kind
+    uint64_t size
+
+cdef struct Place:
+    char *at
+    int32_t slot       # or -1
+    Task *task
+
+cdef struct Bell:
+    int fd             # the collector's eventfd
+    int *pidfds        # by worker index, -1: none

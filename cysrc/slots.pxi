@@ -1,0 +1,163 @@
+# Slots, the queue in front of them, and the doorbell.
+#
+# A task has a place: a slot, or (more tasks than slots) a packed piece of
+# memory in the queue. `reserve` gives one, the caller writes the request
+# there, `commit` publishes or enqueues it. No Python code runs in between.
+
+cdef inline char *task_bytes(Task *t) noexcept nogil:
+    return <char *>(t + 1)
+
+
+cdef c_bool ring_worker(void *context, uint32_t index) noexcept nogil:
+    return fuload_ring((<Bell *>context).pidfds[index])
+
+
+cdef void ring_collector(void *context) noexcept nogil:
+    cdef uint64_t one = 1
+    while write((<Bell *>context).fd, &one, sizeof(one)) < 0 and errno == EINTR:
+        pass
+
+
+cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
+    cdef Task *task
+    cdef uint32_t slot
+    if size > pool.region.header.max_payload:
+        raise _errors.PayloadTooLarge(f"the request has {size} bytes, max_payload is {pool.region.header.max_payload}")
+    if not pool.free_count and (pool.queued & 31) == 0:
+        pool.collect()
+    if pool.free_count and pool.first == NULL and not pool.paused:
+        slot = pool.free[pool.free_count - 1]
+        place.at = request_area(pool, slot, size)
+        pool.free_count -= 1
+        place.slot = <int32_t>slot
+        place.task = NULL
+        return 0
+    task = <Task *>malloc(sizeof(Task) + size)
+    if task == NULL:
+        raise MemoryError(f"no memory for a request of {size} bytes that waits for a slot")
+    task.size = size
+    place.at = task_bytes(task)
+    place.slot = -1
+    place.task = task
+    return 0
+
+
+cdef char *request_area(Pool pool, uint32_t slot, uint64_t size) except NULL:
+    cdef char *at
+    if size <= pool.region.header.slot_size:
+        return fl_slot_area(&pool.region, slot, FL_REQUEST)
+    at = fl_window_map(&pool.region, &pool.windows[2 * slot], slot, FL_REQUEST, size)
+    if at == NULL:
+        raise OSError(errno, f"cannot map {size} bytes for a request: {os.strerror(errno)}")
+    pool.warm_up(slot, FL_REQUEST, size)
+    return at
+
+
+cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
+                uint64_t size) except -1:
+    """The request is written: publish it, or put it at the end of the queue."""
+    cdef Task *task = place.task
+    future.submitted_ns = fl_now()
+    future.pool = pool
+    if future.submitted_ns - pool.looked_ns > LOOK_NS:
+        pool.looked_ns = future.submitted_ns
+        pool.crew.busy()
+    Py_INCREF(future)
+    pool.unfinished += 1
+    pool.submitted += 1
+    if task == NULL:
+        publish(pool, <uint32_t>place.slot, <PyObject *>future, function, kind, size)
+        announce_work(pool, 1)
+        return 0
+    task.future = <PyObject *>future
+    task.function = function
+    task.kind = kind
+    task.after = NULL
+    task.before = pool.last
+    if pool.last != NULL:
+        pool.last.after = task
+    else:
+        pool.first = task
+    pool.last = task
+    future.task = task
+    pool.queued += 1
+    if pool.free_count:
+        feed(pool)
+    return 0
+
+
+cdef void publish(Pool pool, uint32_t slot, PyObject *future, uint32_t function, uint16_t kind,
+                  uint64_t size) noexcept:
+    """The request stands in the slot; the reference to the future is taken over."""
+    cdef fl_slot *s = fl_slot_at(&pool.region, slot)
+    s.function = function
+    s.request_kind = kind
+    s.request_size = size
+    s.started_ns = 0
+    s.reply_kind = FL_REPLY_UNSET  # a word that is made to say "done" is no reply
+    pool.futures[slot] = future
+    (<CoreFuture>future).slot = <int32_t>slot
+    fl_ring_publish(&pool.region, slot, pool.generations)
+
+
+cdef int feed(Pool pool) except -1:
+    """From the queue into free slots."""
+    cdef Task *task
+    cdef CoreFuture future
+    cdef uint32_t slot, count = 0
+    cdef char *at
+    while pool.free_count and pool.first != NULL and not pool.paused:
+        task = pool.first
+        slot = pool.free[pool.free_count - 1]
+        try:
+            at = request_area(pool, slot, task.size)
+        except OSError as error:
+            future = <CoreFuture>task.future
+            pool.withdraw(future)
+            future.settle(HAS_EXCEPTION, error)
+            continue
+        memcpy(at, task_bytes(task), task.size)
+        pool.free_count -= 1
+        unlink_task(pool, task)
+        (<CoreFuture>task.future).task = NULL
+        publish(pool, slot, task.future, task.function, task.kind, task.size)
+        free(task)
+        count += 1
+    if count:
+        announce_work(pool, count)
+    return 0
+
+
+cdef void unlink_task(Pool pool, Task *task) noexcept:
+    if task.before != NULL:
+        task.before.after = task.after
+    else:
+        pool.first = task.after
+    if task.after != NULL:
+        task.after.before = task.before
+    else:
+        pool.last = task.before
+    pool.queued -= 1
+
+
+cdef int announce_work(Pool pool, uint32_t count) except -1:
+    """Something was published: ring who must be rung now, start a worker if
+    there is none to ring, and see that the collector watches the rest."""
+    cdef fl_census c
+    fl_bell_count(&pool.region, &c)
+    while count:
+        if fl_bell_wanted(&pool.region, &c):
+            if fl_bell_ring(&pool.region, &pool.os, 0):
+                pool.doorbells += 1
+        elif not c.polling and not c.asleep and \
+                c.busy + c.called + c.starting < min(pool.region.header.cpus, pool.region.header.workers):
+            if not pool.start_worker():
+                break
+        else:
+            break
+        count -= 1
+        fl_bell_count(&pool.region, &c)
+    # Whoever sleeps or is not started yet may be needed, if this takes long.
+    if (c.asleep or pool.started < pool.region.header.workers) and not flag_load(&pool.timed):
+        pool.watch_ring()
+    return 0

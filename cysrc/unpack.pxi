@@ -1,0 +1,213 @@
+# Replies into values, when somebody looks at them for the first time.
+
+cdef object native_scalar(int code, uint64_t bits):
+    cdef double d
+    cdef float f
+    if code == FL_F64:
+        memcpy(&d, &bits, 8)
+        return d
+    if code == FL_I32:
+        return <int32_t>bits
+    if code == FL_I64:
+        return <long long>bits
+    if code == FL_U32:
+        return <uint32_t>bits
+    if code == FL_U64:
+        return bits
+    if code == FL_F32:
+        memcpy(&f, &bits, 4)
+        return <double>f
+    if code == FL_I8:
+        return <signed char>bits
+    if code == FL_U8:
+        return <unsigned char>bits
+    if code == FL_I16:
+        return <short>bits
+    if code == FL_U16:
+        return <unsigned short>bits
+    return None
+
+
+cdef object native_value(CoreFuture f):
+    """The result as ctypes would give it."""
+    cdef Callable c = f.callable
+    value = native_plain(c, f.scalar, f._value)
+    if c.errcheck is not None:
+        function, args = f.arguments
+        checked = c.errcheck(value, function, args)
+        # As in ctypes: its arguments back mean that it has nothing to say.
+        return value if checked is args else checked
+    return value
+
+
+cdef object native_plain(Callable c, uint64_t bits, bytes data):
+    cdef int code = c.result_code
+    restype = c.convert
+    if restype is None:
+        return native_scalar(code, bits)
+    if code == FL_STRUCT:
+        return restype.from_buffer_copy(data)
+    if code == FL_POINTEE:
+        return returned_pointee(restype, data if bits else None)
+    if not is_simple(restype):
+        return restype(native_scalar(code, bits))
+    if code == FL_STRING:
+        value = (data or b"") if bits else None
+    elif code == FL_WIDE_STRING:
+        value = (data or b"").decode("utf-32-le" if sys.byteorder == "little" else "utf-32-be", "surrogatepass") if bits else None
+    else:
+        raw = data if code == FL_F80 else PyBytes_FromStringAndSize(<char *>&bits, 8)
+        result = restype.from_buffer_copy(raw)
+        # ctypes unpacks its own simple types and leaves subclasses as they are.
+        return result.value if restype.__base__ is Simple else result
+    return value if restype.__base__ is Simple else restype(value)
+
+
+cdef object returned_pointee(object restype, bytes data):
+    """A copy of what the pointer pointed at in the worker, and a pointer to it."""
+    if is_ndpointer(restype):
+        if data is None:
+            return None
+        import numpy
+        return numpy.frombuffer(bytearray(data), dtype=restype._dtype_).reshape(restype._shape_)
+    return restype(restype._type_.from_buffer_copy(data)) if data is not None else restype()
+
+
+cdef object load_pickle(object payload):
+    """payload: (stream, buffers)."""
+    stream, buffers = payload
+    return pickle_loads(stream, buffers=buffers) if buffers else pickle_loads(stream)
+
+
+cdef object unpack_reply(CoreFuture f):
+    """The value; raises _Raised for an exception of the task, and others for
+    what went wrong on the way."""
+    cdef int kind = f.kind
+    cdef double d
+    if f.outcome == HAS_CRASH:
+        exitcode = <int32_t>f.code if f.scalar else None
+        raise _Raised(_errors.WorkerCrashed(f.pid, exitcode, describe_task(f.callable, f._value, f.count)))
+    if kind == FL_REPLY_NONE:
+        return None
+    if kind == FL_REPLY_SCALAR or kind == FL_REPLY_RETURNED:
+        return native_value(f)
+    if kind == FL_REPLY_FLOAT:
+        memcpy(&d, &f.scalar, 8)
+        return d
+    if kind == FL_REPLY_INT:
+        return <long long>f.scalar
+    if kind == FL_REPLY_TRUE or kind == FL_REPLY_FALSE:
+        return kind == FL_REPLY_TRUE
+    if kind == FL_REPLY_PICKLE:
+        try:
+            return load_pickle(f._value)
+        except Exception as error:
+            raise _errors.UnpickleError(f"the result of {f.callable.name}() cannot be rebuilt in this process: "
+                                        f"{type(error).__name__}: {error}") from error
+    if kind == FL_REPLY_RAISED or kind == FL_REPLY_NOT_REBUILT:
+        raise _Raised(remote_exception(f, kind == FL_REPLY_NOT_REBUILT))
+    if kind == FL_REPLY_BYTES and f.callable.kind == KIND_TASK:
+        return f._value
+    if kind == FL_REPLY_BYTES and f.count:
+        return map_results(f) if f._value is not None else None
+    if kind == FL_REPLY_BYTES:
+        f.scalar = 1  # not a null pointer
+        return native_value(f)
+    if kind == FL_REPLY_STATUS:
+        raise _Raised(_errors.NativeTaskError(f.code, (f._value or b"").decode("utf-8", "replace")))
+    if kind == FL_REPLY_NO_LIBRARY:
+        raise _Raised(_errors.LibraryLoadError(f._value.decode("utf-8", "replace")))
+    if kind == FL_REPLY_REFUSED:
+        raise _Raised(RuntimeError(f._value.decode("utf-8", "replace")))
+    if kind == FL_REPLY_TOO_LARGE:
+        raise _Raised(_errors.PayloadTooLarge(f"the result of {f.callable.name}() has {f.scalar} bytes, "
+                                              f"max_payload is {f._value}"))
+    raise _Raised(_errors.SlotCorrupted(f"a reply of the unknown kind {kind} to {f.callable.name}()"))
+
+
+cdef object remote_exception(CoreFuture f, bint not_rebuilt):
+    """The worker's exception with the worker's traceback as its cause."""
+    from concurrent.futures.process import _RemoteTraceback
+    try:
+        error, text = load_pickle(f._value)
+    except Exception as failure:
+        unknown = _errors.UnpickleError(f"the exception of {f.callable.name}() cannot be rebuilt in this process: "
+                                        f"{type(failure).__name__}: {failure}")
+        unknown.__cause__ = failure
+        return unknown
+    if not_rebuilt:
+        error.__cause__ = _RemoteTraceback(text)
+        outer = _errors.UnpickleError(f"the arguments of {f.callable.name}() cannot be rebuilt in the worker: "
+                                      f"{type(error).__name__}: {error}")
+        outer.__cause__ = error
+        return outer
+    error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""') if text else error.__cause__
+    return error
+
+
+cdef str shorten(object value):
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+cdef str describe_task(Callable c, object request, uint64_t count):
+    """Name and first arguments of a task that took its worker along."""
+    cdef list parts = []
+    if c.kind == KIND_NATIVE and count:
+        return f"{c.name}({count} calls)"
+    if request is None:
+        return f"{c.name}(...)"
+    try:
+        if c.kind == KIND_NATIVE:
+            parts = native_arguments(c, request)
+        elif c.kind == KIND_TASK:
+            parts = [shorten(request)]
+        else:
+            parts = python_arguments(c, request)
+    except Exception:
+        return f"{c.name}(...)"
+    if len(parts) > 4:
+        parts[4:] = ["..."]
+    return f"{c.name}({', '.join(parts)})"
+
+
+cdef list native_arguments(Callable c, bytes request):
+    cdef fl_address a
+    cdef uint64_t bits
+    parts = []
+    for i in range(c.count):
+        cell = request[c.at[i]:]
+        if c.codes[i] == FL_ADDRESS:
+            memcpy(&a, PyBytes_AS_STRING(cell), sizeof(a))
+            if a.mode & 0xff == FL_ADDRESS_VALUE:
+                parts.append(hex(a.value) if a.value else "None")
+            else:
+                parts.append(shorten(request[a.value:a.value + min(a.mode >> 8, <uint64_t>40)]))
+        elif c.codes[i] == FL_STRUCT:
+            parts.append(f"<{type_name(c.argtypes[i])}>")
+        elif c.codes[i] == FL_F80:
+            parts.append(shorten(ctypes.c_longdouble.from_buffer_copy(cell[:16]).value))
+        else:
+            memcpy(&bits, PyBytes_AS_STRING(cell), 8)
+            parts.append(shorten(native_scalar(c.codes[i], bits)))
+    return parts
+
+
+cdef list python_arguments(Callable c, bytes request):
+    cdef uint64_t stream_at
+    cdef fl_pickle head
+    if not fl_pickle_check(PyBytes_AS_STRING(request), len(request), &stream_at):
+        return ["..."]
+    memcpy(&head, PyBytes_AS_STRING(request), sizeof(head))
+    if head.buffers:
+        return ["..."]
+    value = pickle_loads(request[stream_at:stream_at + head.stream_size])
+    if c.id == 0:
+        value = value[1:]
+    elif not head.flags & FL_PICKLE_KEYWORDS:
+        value = (value, {})
+    args, kwargs = value
+    return [shorten(a) for a in args] + [f"{k}={shorten(v)}" for k, v in kwargs.items()]

@@ -1,0 +1,187 @@
+"""C functions over arrays: whole chunks in one slot, no Python object an element."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from . import _core
+from ._map import cancel, chunk_sizes, count_of
+from ._native import NativeFunction
+
+__all__ = ["NativeMap", "map_array"]
+
+# A chunk of so many items costs little a call, and its pages stay in the caches.
+_LARGEST_CHUNK = 16384
+# Chunks of map_array under way with one worker: the same few slots, whose pages
+# stay in the caches, serve all. Several workers are given all at once, since it
+# is the length of the queue that wakes them.
+_CHUNKS_AHEAD = 4
+
+_KINDS = {"?": "b", **dict.fromkeys("bhilqn", "i"), **dict.fromkeys("BHILQN", "u"), **dict.fromkeys("fdg", "f")}
+
+
+def _same_items(format: str, itemsize: int, wanted: str) -> bool:
+    """Whether a buffer's items are what the C type `wanted` (a letter) has."""
+    import struct
+
+    letter = format.lstrip("@=<")
+    size = 16 if wanted == "g" else struct.calcsize(wanted)
+    return letter in _KINDS and _KINDS[letter] == _KINDS.get(wanted) and itemsize == size
+
+
+def _as_buffer(values: Any, wanted: str | None) -> memoryview | None:
+    """A flat view of `values` if its items are of that C type; an array of
+    NumPy whose items convert without loss is converted. Else None."""
+    if wanted is None:
+        return None
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(values, numpy.ndarray):
+        if values.ndim != 1 or not numpy.can_cast(values.dtype, wanted, "safe"):
+            return None
+        values = numpy.ascontiguousarray(values, dtype=wanted)
+    try:
+        view = memoryview(values)
+    except (TypeError, ValueError, BufferError):
+        return None
+    if view.ndim != 1 or not view.c_contiguous or not _same_items(view.format, view.itemsize, wanted):
+        return None
+    return view
+
+
+class NativeMap:
+    """executor.map for a C function that takes and gives numbers: chunks of
+    calls as one task each, results as Python scalars, in order."""
+
+    def __init__(self, pool: Any, future_type: Any, fn: Any, iterables: Sequence[Iterable[Any]], formats: Any) -> None:
+        self.pool = pool
+        self.future_type = future_type
+        self.fn = fn
+        views = [_as_buffer(values, wanted) for values, wanted in zip(iterables, formats[0])]
+        self.count = min((len(v) for v in views if v is not None), default=None)
+        rest = count_of([values for values, view in zip(iterables, views) if view is None])
+        self.known = rest if self.count is None else self.count if rest is None else min(rest, self.count)
+        self.columns: list[Any] = [v if v is not None else iter(i) for v, i in zip(views, iterables)]
+
+    def tasks(self, sizes: Iterator[int]) -> Iterator[tuple[list[Any], int]]:
+        """(columns of a chunk, its number of calls)."""
+        at = 0
+        for size in sizes:
+            if self.count is not None:
+                size = min(size, self.count - at)
+            chunk: list[Any] = []
+            for column in self.columns:
+                chunk.append(column[at : at + size] if isinstance(column, memoryview) else list(itertools.islice(column, size)))
+                size = min(size, len(chunk[-1]))
+            if size <= 0:
+                return
+            yield [part[:size] if len(part) > size else part for part in chunk], size
+            at += size
+
+    def run(self, workers: int, timeout: float | None, chunksize: int | None, buffersize: int | None) -> Iterator[Any]:
+        due = None if timeout is None else time.monotonic() + timeout
+        tasks = self.tasks(chunk_sizes(chunksize, self.known, workers, _LARGEST_CHUNK))
+        futures: deque[Future[Any]] = deque()
+        try:
+            futures.extend(self._submit(task) for task in itertools.islice(tasks, buffersize))
+        except BaseException:
+            cancel(futures)
+            raise
+        return self._results(tasks, futures, due)
+
+    def _submit(self, task: tuple[list[Any], int]) -> Future[Any]:
+        return _core.submit_map(self.pool, self.future_type, self.fn, *task, None)
+
+    def _results(self, tasks: Iterator[Any], futures: deque[Future[Any]], due: float | None) -> Iterator[Any]:
+        try:
+            while futures:
+                future = futures.popleft()
+                try:
+                    values = future.result() if due is None else future.result(due - time.monotonic())
+                finally:
+                    future.cancel()
+                    del future
+                futures.extend(self._submit(task) for task in itertools.islice(tasks, 1))
+                values.reverse()
+                while values:
+                    yield values.pop()
+        finally:
+            cancel(futures)
+
+
+def map_array(pool: Any, future_type: Any, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any) -> Any:
+    """See FuloadExecutor.map_array."""
+    import numpy
+
+    formats = _core.item_formats(pool, fn)
+    if formats is None or None in formats[0] or formats[1] is None:
+        raise TypeError(f"{getattr(fn, '__name__', fn)} must be a C function of numbers that gives a number")
+    wanted, result = formats
+    name = fn.name if isinstance(fn, NativeFunction) else fn.__name__
+    if len(arrays) != len(wanted):
+        raise TypeError(f"{name}() takes {len(wanted)} arrays or numbers ({len(arrays)} given)")
+    given = [numpy.asarray(a) for a in arrays]
+    shape = numpy.broadcast_shapes(*(a.shape for a in given))
+    results = _out(out, shape, numpy.dtype(result))
+    columns = []
+    for number, (value, array, letter) in enumerate(zip(arrays, given, wanted), 1):
+        where = f"{name}(): argument {number}"
+        columns.append(_column(value, array, letter, results, where))
+    flat = memoryview(results.reshape(-1))
+    count = results.size
+    futures: deque[Future[Any]] = deque()
+    ahead = _CHUNKS_AHEAD if workers == 1 else count
+    try:
+        at = 0
+        for size in chunk_sizes(None, count, workers, _LARGEST_CHUNK):
+            size = min(size, count - at)
+            if size <= 0:
+                break
+            chunk = [c if isinstance(c, tuple) else c[at : at + size] for c in columns]
+            if len(futures) >= ahead:
+                futures[0].result()
+                futures.popleft()
+            futures.append(_core.submit_map(pool, future_type, fn, chunk, size, flat[at : at + size]))
+            at += size
+        for future in futures:
+            future.result()
+    except BaseException:
+        # Those that run write to `out`: nothing may be under way when we leave.
+        for future in futures:
+            if not future.cancel():
+                future.terminate()
+        raise
+    return results
+
+
+def _column(value: Any, array: Any, letter: str, results: Any, where: str) -> Any:
+    """A flat buffer of one argument's items, or (number,) for one that stays."""
+    import numpy
+
+    if type(value) in (bool, int, float) and letter != "g":
+        return (value,)  # converted as ctypes converts it
+    if type(value) is not int and not numpy.can_cast(array.dtype, letter, "same_kind"):
+        raise TypeError(f"{where} has items of {array.dtype}, which do not convert to {numpy.dtype(letter)}")
+    if array.ndim == 0 and letter != "g":
+        return (array.astype(letter).item(),)
+    if numpy.may_share_memory(array, results):
+        array = array.copy()  # results come back while later items are still to be read
+    return memoryview(numpy.ascontiguousarray(numpy.broadcast_to(array, results.shape), dtype=letter).reshape(-1))
+
+
+def _out(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    import numpy
+
+    if out is None:
+        return numpy.empty(shape, dtype)
+    if not isinstance(out, numpy.ndarray) or out.dtype != dtype or out.shape != shape:
+        raise ValueError(f"out must be an array of {dtype} with the shape {shape}, got {getattr(out, 'dtype', type(out))} "
+                         f"with the shape {getattr(out, 'shape', None)}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError("out must be C-contiguous and writable")
+    return out

@@ -1,0 +1,108 @@
+"""The exceptions of the package. All can be pickled."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
+
+__all__ = [
+    "LibraryLoadError",
+    "NativeTaskError",
+    "PayloadTooLarge",
+    "SlotCorrupted",
+    "TaskTimeout",
+    "UnpickleError",
+    "WorkerCrashed",
+]
+
+
+def _describe_exit(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "and somebody else collected its exit code"
+    if exitcode >= 0:
+        return f"with exit code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    likely = {
+        "SIGKILL": " (killed by somebody, or by the kernel for want of memory)",
+        "SIGSEGV": " (a crash in native code)",
+        "SIGBUS": " (a crash in native code, or no memory for a payload)",
+        "SIGABRT": " (a crash in native code)",
+        "SIGFPE": " (a crash in native code)",
+        "SIGILL": " (a crash in native code)",
+    }.get(name, "")
+    return f"by {name}{likely}"
+
+
+class WorkerCrashed(BrokenProcessPool):
+    """The worker died while it ran this task; the pool lives on.
+
+    Attributes:
+        pid: process id of the worker.
+        exitcode: its exit code, negative for the signal that ended it; None
+            if somebody else collected it.
+        task: the function's name and its first arguments, shortened.
+
+    >>> str(WorkerCrashed(4711, -11, "strlen(None)"))
+    'worker 4711 died by SIGSEGV (a crash in native code) while it ran strlen(None)'
+    """
+
+    def __init__(self, pid: int, exitcode: int | None, task: str) -> None:
+        super().__init__(pid, exitcode, task)
+        self.pid = pid
+        self.exitcode = exitcode
+        self.task = task
+
+    def __str__(self) -> str:
+        return f"worker {self.pid} died {_describe_exit(self.exitcode)} while it ran {self.task}"
+
+
+# Two classes in Python 3.10, one since.
+_TIMEOUTS = (FutureTimeoutError,) if FutureTimeoutError is TimeoutError else (FutureTimeoutError, TimeoutError)
+
+
+class TaskTimeout(*_TIMEOUTS):  # type: ignore[misc]
+    """The task ran past its timeout; its worker was killed."""
+
+
+class PayloadTooLarge(ValueError):
+    """A request or a reply has more bytes than the pool's max_payload."""
+
+
+class NativeTaskError(RuntimeError):
+    """A plug-in's task returned a status other than zero.
+
+    Attributes:
+        status: what the task returned.
+        message: the text that it set, or ''.
+
+    >>> NativeTaskError(3, "no such word").status
+    3
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"status {self.status}: {self.message}" if self.message else f"status {self.status}"
+
+
+class UnpickleError(BrokenProcessPool):
+    """The worker could not rebuild the arguments, or this process the result.
+
+    The exception that unpickling raised is the cause; only this task fails.
+    """
+
+
+class LibraryLoadError(OSError):
+    """The worker could not open the library or find the function; the
+    message is the loader's."""
+
+
+class SlotCorrupted(BrokenProcessPool):
+    """What stands in a slot cannot be what a worker of this pool wrote."""

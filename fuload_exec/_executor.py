@@ -1,0 +1,325 @@
+"""FuloadExecutor."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from . import _parameters as parameters
+from ._arrays import NativeMap, map_array
+from ._core import Pool, Submitter, item_formats
+from ._future import FuloadFuture
+from ._map import map_calls
+from ._native import NativeFunction, NativeTask
+from ._stats import PoolStats, WorkerStats
+from ._toolchain import worker_program
+from ._workers import Crew
+
+__all__ = ["FuloadExecutor"]
+
+# About what waking a sleeping process costs.
+_SPIN_SECONDS = 50e-6
+
+_live: weakref.WeakSet[Crew] = weakref.WeakSet()
+_exiting = False
+
+
+class FuloadExecutor(Submitter, Executor):
+    """A concurrent.futures.Executor whose workers are C processes.
+
+    Args:
+        max_workers: number of worker processes; None is the number of CPUs
+            that this process may use (affinity and cgroup quota).
+        mp_context: accepted for code written for ProcessPoolExecutor; workers
+            are always fresh programs, as with 'spawn'.
+        initializer, initargs: called once in each worker before its first
+            Python task; if it raises, the pool is broken.
+        worker: path or argv of a worker program of one's own, built with
+            fuload.h; None is the bundled fuload-worker.
+        slots, slot_size: tasks that can be in the shared memory at once, and
+            the bytes of a request or reply that fit a slot itself.
+        max_payload: most bytes of one request or reply; address space only.
+        max_pending: submit() blocks while so many tasks are unfinished.
+        spin: seconds that a worker, and a thread in result(), polls before
+            it sleeps; None adapts to the CPUs, 0 never polls.
+        handle_sigint: on SIGINT cancel everything and reap the workers, then
+            let the previous handler run.
+        env: a mapping added to the workers' environment.
+        name: shown by ps and top, and in messages.
+
+    Raises:
+        TypeError, ValueError: a bad parameter; the message names it, what was
+            given and what is allowed.
+
+    >>> with FuloadExecutor(2) as executor:
+    ...     list(executor.map(pow, [2, 3], [10, 2]))
+    [1024, 9]
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        worker: Any = None,
+        timeout: float | None = None,
+        max_retries: int = 0,
+        slots: int = 1024,
+        slot_size: int = 4096,
+        max_payload: int = 1 << 30,
+        max_pending: int | None = None,
+        spin: float | None = None,
+        handle_sigint: bool = True,
+        cancel_running: bool = False,
+        env: Mapping[str, str] | None = None,
+        name: str = "fuload",
+    ) -> None:
+        for parameter, given, default in (
+            ("max_tasks_per_child", max_tasks_per_child, None),
+            ("timeout", timeout, None),
+            ("max_retries", max_retries, 0),
+            ("cancel_running", cancel_running, False),
+        ):
+            if given != default:
+                raise NotImplementedError(f"{parameter} is not supported yet, got {given!r}")
+        cpus = parameters.usable_cpus()
+        if max_workers is not None:
+            max_workers = parameters.whole_number("max_workers", max_workers, 1, parameters.MOST_WORKERS)
+        slots = parameters.whole_number("slots", slots, 1, parameters.MOST_SLOTS)
+        slot_size = parameters.whole_number("slot_size", slot_size, 64, parameters.MOST_SLOT_SIZE)
+        max_payload = parameters.whole_number("max_payload", max_payload, 0, parameters.MOST_PAYLOAD)
+        if slots * (2 * max_payload + slot_size) > parameters.ADDRESS_SPACE:
+            raise ValueError(f"slots * max_payload must be at most 2**61 bytes, got {slots} * {max_payload}")
+        if max_pending is not None:
+            max_pending = parameters.whole_number("max_pending", max_pending, 1, 1 << 60)
+        if spin is not None:
+            spin = parameters.seconds("spin", spin, 3600)
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be a callable or None, got {initializer!r}")
+        initargs = parameters.arguments("initargs", initargs)
+        handle_sigint = parameters.flag("handle_sigint", handle_sigint)
+        env = parameters.environment(env)
+        name = parameters.pool_name(name)
+        command = None if worker is None else parameters.worker_command(worker)
+        _refuse_while_main_is_imported()
+        _register_exit()
+        self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
+        self._mp_context = mp_context
+        polls = _SPIN_SECONDS if spin is None else spin
+        pool = Pool(
+            workers=self._max_workers,
+            slots=slots,
+            slot_size=slot_size,
+            max_payload=max_payload,
+            max_pending=max_pending or 0,
+            # With one CPU a poller only keeps the other side from running.
+            spin=0 if spin is None and cpus == 1 else polls,
+            parent_spin=0 if spin is None and cpus == 1 else polls,
+            cpus=cpus,
+            name=name,
+        )
+        pool.setup = _PythonSetup(initializer, initargs)
+        if command is None:
+            self._crew = Crew(pool, [name], worker_program(), env, handle_sigint, False)
+        else:
+            self._crew = Crew(pool, command, command[0], env, handle_sigint, True)
+        self._bind(pool, FuloadFuture)
+        _live.add(self._crew)
+        self._ended = weakref.finalize(self, Crew.close, self._crew)
+        self._ended.atexit = False
+
+    # submit() is _core.Submitter's.
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """Like map(fn, *iterables), with the calls made by the workers.
+
+        Args:
+            timeout: seconds from now until all results that are asked for
+                must be there; else TimeoutError.
+            chunksize: calls a task; None chooses it.
+            buffersize: tasks submitted ahead of the results that are read;
+                None is all of them, at once.
+
+        >>> with FuloadExecutor(2) as executor:
+        ...     list(executor.map(abs, range(-3, 0)))
+        [3, 2, 1]
+        """
+        if chunksize is not None:
+            chunksize = parameters.whole_number("chunksize", chunksize, 1, 1 << 60)
+        if buffersize is not None:
+            buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
+        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))
+        if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
+            formats = item_formats(self._pool, fn)
+            if formats is not None and len(formats[0]) == len(iterables):
+                many = NativeMap(self._pool, FuloadFuture, fn, iterables, formats)
+                return many.run(self._max_workers, timeout, chunksize, buffersize)
+        chunked = chunksize != 1 and not native and not isinstance(fn, NativeTask)
+        return map_calls(
+            self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
+        )
+
+    def map_array(self, fn: Any, *arrays: Any, out: Any = None) -> Any:
+        """A C function of numbers over arrays, broadcast as NumPy does it.
+
+        Args:
+            fn: a ctypes function or NativeFunction, numbers in, a number out.
+            arrays: arrays or numbers, one an argument.
+            out: a C-contiguous array for the results; None makes one.
+
+        Returns:
+            The results as a NumPy array; no Python object is made an element.
+
+        >>> import ctypes, numpy
+        >>> libm = ctypes.CDLL("libm.so.6")
+        >>> libm.pow.argtypes, libm.pow.restype = [ctypes.c_double] * 2, ctypes.c_double
+        >>> with FuloadExecutor(2) as executor:
+        ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
+        array([0., 1., 4., 9.])
+        """
+        return map_array(self._pool, FuloadFuture, self._max_workers, fn, arrays, out)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks; with `wait` return when all have ended and every
+        worker is reaped.
+
+        Args:
+            wait: False returns at once; the tasks are finished all the same.
+            cancel_futures: cancel the tasks that no worker has begun.
+        """
+        pool = self._pool
+        if pool.owner != os.getpid():
+            return
+        pool.closing = True
+        if cancel_futures:
+            pool.cancel_all()
+        self._ended()
+        if wait:
+            self._crew.join()
+
+    def stats(self) -> PoolStats:
+        """Numbers of this moment.
+
+        >>> with FuloadExecutor(1) as executor:
+        ...     executor.submit(int).result()
+        ...     executor.stats().completed
+        0
+        1
+        """
+        workers, totals = self._pool.snapshot()
+        return PoolStats(tuple(WorkerStats(*w) for w in workers), **totals)
+
+    @property
+    def max_workers(self) -> int:
+        """The number of worker processes, at most."""
+        return self._max_workers
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that are alive; they start on demand."""
+        return self._crew.pids()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._pool.name!r} max_workers={self._max_workers}>"
+
+
+class _PythonSetup:
+    """Made into bytes before the first Python task: the interpreter to become,
+    and what it does then."""
+
+    def __init__(self, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+        self.initializer = initializer
+        self.initargs = initargs
+
+    def __call__(self) -> tuple[bytes, bytes]:
+        from ._pickling import dump_in_band
+
+        initializer = None
+        if self.initializer is not None:
+            initializer = dump_in_band((self.initializer, self.initargs))
+        name, path = _main_module()
+        setup = {
+            "sys_path": list(sys.path),
+            "sys_argv": list(sys.argv),
+            "dir": _working_directory(),
+            "main_name": name,
+            "main_path": path,
+            "initializer": initializer,
+        }
+        return b"".join(os.fsencode(a) + b"\0" for a in _interpreter()), dump_in_band(setup)
+
+
+def _interpreter() -> list[str]:
+    import subprocess
+
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code = f"import sys; sys.path.insert(0, {home!r}); from fuload_exec._host import main; main()"
+    return [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # removed: the workers stay where they are
+        return None
+
+
+def _main_module() -> tuple[str | None, str | None]:
+    """Name or path under which a worker can import this process's __main__."""
+    from ._pickling import main_can_be_imported
+
+    main = sys.modules.get("__main__")
+    if not main_can_be_imported():
+        return None, None
+    name = getattr(getattr(main, "__spec__", None), "name", None)
+    if name is not None:
+        return name, None
+    path: str = main.__file__  # type: ignore[union-attr, assignment]
+    return None, os.path.join(_working_directory() or "", path)
+
+
+def _refuse_while_main_is_imported() -> None:
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and getattr(process.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "a FuloadExecutor is made while a worker imports the main module: put the code that starts the work "
+            "under \"if __name__ == '__main__':\""
+        )
+
+
+def _register_exit() -> None:
+    """Finish pending work before the interpreter ends, as the standard library does."""
+    global _registered
+    if _exiting:
+        raise RuntimeError("cannot make a FuloadExecutor while the interpreter shuts down")
+    if not _registered:
+        _registered = True
+        threading._register_atexit(_finish_all)  # type: ignore[attr-defined]
+
+
+_registered = False
+
+
+def _finish_all() -> None:
+    global _exiting
+    _exiting = True
+    for crew in list(_live):
+        if crew.pool.owner == os.getpid():
+            crew.close()
+            crew.join()

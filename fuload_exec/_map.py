@@ -1,0 +1,128 @@
+"""executor.map: lazy results in order, chunks where they pay."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+__all__ = ["cancel", "chunk_sizes", "count_of", "map_calls"]
+
+_LARGEST_CHUNK = 64
+
+
+def run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> tuple[list[Any], BaseException | None, str]:
+    """In the worker."""
+    results: list[Any] = []
+    try:
+        for args in calls:
+            results.append(fn(*args))
+    except BaseException as error:
+        import traceback
+
+        return results, error, "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return results, None, ""
+
+
+def chunk_sizes(chunksize: int | None, count: int | None, workers: int, largest: int) -> Iterator[int]:
+    """How many calls each next task takes: few enough that all workers get
+    some, many enough that a call costs little."""
+    if chunksize is not None:
+        yield from itertools.repeat(chunksize)
+    elif count is not None:
+        yield from itertools.repeat(max(1, min(largest, count // (workers * 8))))
+    size = 1
+    while True:
+        yield from itertools.repeat(size, workers * 8)
+        size = min(2 * size, largest)
+
+
+def count_of(iterables: Iterable[Iterable[Any]]) -> int | None:
+    """How many calls there will be, or None."""
+    try:
+        return min(len(it) for it in iterables)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+
+
+def map_calls(
+    submit: Callable[..., Future[Any]],
+    fn: Callable[..., Any],
+    iterables: tuple[Iterable[Any], ...],
+    timeout: float | None,
+    chunksize: int | None,
+    buffersize: int | None,
+    workers: int,
+    chunked: bool,
+) -> Iterator[Any]:
+    """The iterator that map() returns; the tasks (or the first `buffersize` of
+    them) are submitted before it is."""
+    due = None if timeout is None else time.monotonic() + timeout
+    calls = zip(*iterables)
+    futures: deque[Future[Any]] = deque()
+    tasks: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]
+    if chunked:
+        sizes = chunk_sizes(chunksize, count_of(iterables), workers, _LARGEST_CHUNK)
+        tasks = ((run_chunk, (fn, chunk)) for chunk in _chunks(calls, sizes))
+    else:
+        tasks = ((fn, args) for args in calls)
+    try:
+        for target, args in itertools.islice(tasks, buffersize):
+            futures.append(submit(target, *args))
+    except BaseException:
+        cancel(futures)
+        raise
+    return _results(submit, tasks, futures, due, chunked)
+
+
+def _chunks(calls: Iterator[tuple[Any, ...]], sizes: Iterator[int]) -> Iterator[list[tuple[Any, ...]]]:
+    while chunk := list(itertools.islice(calls, next(sizes))):
+        yield chunk
+
+
+def cancel(futures: Iterable[Future[Any]]) -> None:
+    for future in futures:
+        future.cancel()
+
+
+def _results(
+    submit: Callable[..., Future[Any]],
+    tasks: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]],
+    futures: deque[Future[Any]],
+    due: float | None,
+    chunked: bool,
+) -> Iterator[Any]:
+    try:
+        while futures:
+            # The reference is dropped before the yield: a result lives no
+            # longer than its reader wants it.
+            future = futures.popleft()
+            try:
+                value = future.result() if due is None else future.result(due - time.monotonic())
+            finally:
+                future.cancel()
+                del future
+            for target, args in itertools.islice(tasks, 1):
+                futures.append(submit(target, *args))
+            if not chunked:
+                yield value
+                del value
+                continue
+            results, error, text = value
+            del value
+            results.reverse()
+            while results:
+                yield results.pop()
+            if error is not None:
+                from concurrent.futures.process import _RemoteTraceback
+
+                error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+                try:
+                    raise error
+                finally:
+                    del error
+    finally:
+        cancel(futures)

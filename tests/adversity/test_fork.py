@@ -1,0 +1,220 @@
+"""os.fork() in the parent: the child's copy is inert, the parent's goes on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import zoo
+from zoo import until
+
+from fuload_exec import FuloadExecutor
+
+
+def in_child(do):
+    """Exit status of a forked child that runs `do`; 99 and a traceback if it raises."""
+    pid = os.fork()
+    if not pid:
+        code = 99
+        try:
+            code = do() or 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    due = time.monotonic() + 30
+    while time.monotonic() < due:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    pytest.fail("the child hangs")
+
+
+def test_the_childs_copy_is_inert(pool, libc):
+    executor = pool(2)
+    futures = [executor.submit(libc.usleep, 1000) for _ in range(200)]
+    until(futures[3].done)
+
+    def child():
+        try:
+            executor.submit(libc.abs, -1)
+        except RuntimeError as error:
+            assert "fork" in str(error) or "process" in str(error)
+        else:
+            return 1
+        executor.stats()
+        repr(executor)
+        repr(futures[-1])
+        futures[-1].done()
+        futures[-1].cancel()
+        assert executor.worker_pids == []
+        executor.shutdown(wait=False)
+        executor.shutdown(wait=True, cancel_futures=True)
+        with executor:
+            pass
+        return 0
+
+    assert in_child(child) == 0
+    assert [f.result(timeout=30) for f in futures] == [0] * 200
+    assert executor.submit(libc.abs, -1).result(timeout=30) == 1
+    assert executor.stats().cancelled == 0
+
+
+@pytest.mark.parametrize("python", [False, True])
+def test_the_child_makes_a_pool_of_its_own(pool, libc, python):
+    executor = pool(2)
+    task, argument = (zoo.square, 3) if python else (libc.abs, -9)
+    futures = [executor.submit(task, argument) for _ in range(100)]
+
+    def child():
+        with FuloadExecutor(2) as own:
+            mine = [own.submit(task, argument) for _ in range(100)]
+            assert [f.result(timeout=20) for f in mine] == [9] * 100
+            assert own.submit(os._exit, 1).exception(timeout=20) is not None
+            assert own.submit(task, argument).result(timeout=20) == 9
+        assert own.worker_pids == []
+        return 0
+
+    for _ in range(3):
+        assert in_child(child) == 0
+        assert executor.submit(task, argument).result(timeout=30) == 9
+    assert [f.result(timeout=30) for f in futures] == [9] * 100
+
+
+def test_forks_while_tasks_run(pool, dice, libc, stress):
+    executor = pool(2, spin=0)
+    for _ in range(30 * stress):
+        futures = [executor.submit(libc.abs, -i) for i in range(300)]
+        zoo.spin_for(dice.uniform(0, 0.001))
+        assert in_child(lambda: 0) == 0
+        assert [f.result(timeout=30) for f in futures] == list(range(300))
+
+
+def test_child_holds_nothing_of_the_pool(pool, libc):
+    executor = pool(2)
+    executor.submit(libc.abs, -1).result(timeout=30)
+    until(lambda: executor.worker_pids)
+
+    def child():
+        with open("/proc/self/maps") as f:
+            if "memfd:fuload" in f.read():
+                return 1
+        for n in os.listdir("/proc/self/fd"):
+            try:
+                name = os.readlink(f"/proc/self/fd/{n}")
+            except FileNotFoundError:
+                continue
+            if "memfd:fuload" in name or "pidfd" in name:
+                return 2
+        return 0
+
+    assert in_child(child) == 0
+
+
+def test_child_exits_as_a_program_does(program):
+    """Exit handlers run in the child, too; the parent's pool must not mind."""
+    p = program("""
+executor = FuloadExecutor(2)
+futures = [executor.submit(libc.usleep, 2000) for _ in range(200)]
+until(futures[2].done)
+pid = os.fork()
+if not pid:
+    sys.exit(0)
+report(child=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+report(results=sum(f.result(timeout=20) for f in futures), failed=executor.stats().failed)
+pid = os.fork()
+if not pid:
+    del executor, futures
+    import gc
+    gc.collect()
+    with FuloadExecutor(1) as own:
+        assert own.submit(zoo.square, 4).result(timeout=20) == 16
+    leaked = FuloadExecutor(1)
+    leaked.submit(libc.abs, -1)
+    sys.exit(0)
+report(second=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+report(again=executor.submit(libc.abs, -4).result(timeout=20))
+""")
+    assert p.exit(40) == 0, p.errors()
+    assert p.reports() == {"child": 0, "results": 0, "failed": 0, "second": 0, "again": 4}
+    assert p.errors() == ""
+
+
+def test_ctrl_c_after_a_fork_stays_at_home(program):
+    """SIGINT to the child does nothing to the parent's pool, and the other way round."""
+    p = program("""
+executor = FuloadExecutor(2)
+long = executor.submit(libc.usleep, 600_000)
+until(long.running)
+pid = os.fork()
+if not pid:
+    try:
+        report(sleeps=True)
+        time.sleep(90)
+    except KeyboardInterrupt:
+        os._exit(0)
+    os._exit(1)
+until(lambda: "sleeps" in open(os.environ["REPORT"]).read() if os.path.exists(os.environ["REPORT"]) else False)
+os.kill(pid, signal.SIGINT)
+report(child=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+report(result=long.result(timeout=20))
+""")
+    assert p.exit() == 0, p.errors()
+    assert p.reports()["child"] == 0
+    assert p.reports()["result"] == 0
+
+
+def test_programs_of_the_parent(pool, libc):
+    executor = pool(2)
+    futures = [executor.submit(libc.usleep, 500) for _ in range(400)]
+    for i in range(15):
+        assert subprocess.run([sys.executable, "-S", "-c", f"print({i})"], capture_output=True).stdout == b"%d\n" % i
+    listing = subprocess.run(["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, close_fds=False).stdout
+    assert "memfd" not in listing and "eventfd" not in listing and "pidfd" not in listing, listing
+    assert [f.result(timeout=30) for f in futures] == [0] * 400
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_of_the_parent(program, method):
+    p = program(f"""
+import multiprocessing
+if __name__ == "__main__":
+    executor = FuloadExecutor(2)
+    futures = [executor.submit(libc.usleep, 500) for _ in range(400)]
+    context = multiprocessing.get_context({method!r})
+    with context.Pool(2) as other:
+        report(squares=other.map(zoo.square, range(20)))
+    process = context.Process(target=zoo.square, args=(3,))
+    process.start()
+    process.join()
+    report(code=process.exitcode, results=sum(f.result(timeout=20) for f in futures), failed=executor.stats().failed)
+""")
+    assert p.exit(40) == 0, p.errors()
+    assert p.reports() == {"squares": [i * i for i in range(20)], "code": 0, "results": 0, "failed": 0}
+    assert p.errors() == ""
+
+
+def test_a_pool_in_a_process_of_multiprocessing():
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    process = context.Process(target=use_a_pool, args=(queue,))
+    process.start()
+    assert queue.get() == [0, 1, 4, 9]
+    process.join(30)
+    assert process.exitcode == 0
+    process.close()
+    queue.close()
+
+
+def use_a_pool(queue):
+    with FuloadExecutor(2) as executor:
+        queue.put([f.result(timeout=20) for f in [executor.submit(zoo.square, i) for i in range(4)]])

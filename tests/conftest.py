@@ -1,0 +1,93 @@
+"""Every test leaves the process as it found it: no child, no thread, no
+descriptor, no mapping of a region. A hung test is ended by pytest-timeout,
+which shows all stacks."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+
+def children() -> set[int]:
+    """Pids of this process's children, zombies too."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            found.update(map(int, (task / "children").read_text().split()))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def descriptors() -> dict[int, str]:
+    found = {}
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            found[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def regions() -> list[str]:
+    """Mappings of pools' shared memory."""
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:fuload" in line]
+
+
+def leftovers(before: tuple[set[int], dict[int, str], set[threading.Thread]]) -> list[str]:
+    old_children, old_descriptors, old_threads = before
+    found = [f"child {pid}" for pid in children() - old_children]
+    found += [f"thread {t.name}" for t in threading.enumerate() if t not in old_threads]
+    new = descriptors()
+    found += [f"descriptor {fd} -> {to}" for fd, to in new.items() if old_descriptors.get(fd) != to]
+    found += [f"mapping {line}" for line in regions()]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request):
+    """What ends by itself in the background (a pool that was dropped, or shut
+    down without waiting) has a few seconds to do so; what stays fails the test."""
+    before = (children(), descriptors(), set(threading.enumerate()))
+    yield
+    due = time.monotonic() + 15
+    while (left := leftovers(before)) and time.monotonic() < due:
+        gc.collect()
+        time.sleep(0.01)
+    assert not left, f"left behind: {', '.join(left)}"
+
+
+@pytest.fixture(scope="session")
+def libm():
+    """libm with the declarations that the tests use."""
+    library = ctypes.CDLL("libm.so.6")
+    for name in ("cos", "sin", "fabs", "sqrt"):
+        function = getattr(library, name)
+        function.argtypes, function.restype = [ctypes.c_double], ctypes.c_double
+    library.pow.argtypes, library.pow.restype = [ctypes.c_double, ctypes.c_double], ctypes.c_double
+    return library
+
+
+@pytest.fixture(scope="session")
+def libc():
+    library = ctypes.CDLL("libc.so.6")
+    library.abs.argtypes, library.abs.restype = [ctypes.c_int], ctypes.c_int
+    library.strlen.argtypes, library.strlen.restype = [ctypes.c_char_p], ctypes.c_size_t
+    library.getpid.argtypes, library.getpid.restype = [], ctypes.c_int
+    library.usleep.argtypes, library.usleep.restype = [ctypes.c_uint], ctypes.c_int
+    library.raise_ = library["raise"]
+    library.raise_.argtypes, library.raise_.restype = [ctypes.c_int], ctypes.c_int
+    return library
+
+
+@pytest.fixture(scope="session")
+def python():
+    """This interpreter, for tests that need a process of their own."""
+    return sys.executable

@@ -1,0 +1,160 @@
+"""NativeFunction: a C function as a value."""
+
+from __future__ import annotations
+
+import copy
+import ctypes as c
+import errno
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+
+from fuload_exec import FuloadExecutor, LibraryLoadError, NativeFunction
+
+POW = NativeFunction("libm.so.6", "pow", c.c_double, [c.c_double, c.c_double])
+MEMCMP = NativeFunction("libc.so.6", "memcmp", c.c_int, (c.c_char_p, c.c_char_p, c.c_size_t))
+
+
+def test_submitted_and_called_here(executor):
+    assert POW(2.0, 10.0) == executor.submit(POW, 2.0, 10.0).result() == 1024.0
+    assert executor.submit(MEMCMP, b"abc", b"abd", 2).result() == MEMCMP(b"abc", b"abd", 2) == 0
+    assert list(executor.map(POW, [1, 2, 3], [2, 2, 2])) == [1.0, 4.0, 9.0]
+    assert executor.map_array(POW, [1, 2, 3], 2).tolist() == [1.0, 4.0, 9.0]
+
+
+@pytest.mark.parametrize("make", [lambda f: pickle.loads(pickle.dumps(f)), copy.copy, copy.deepcopy,
+                                  lambda f: pickle.loads(pickle.dumps(f, 0))])
+def test_copies(executor, make):
+    POW(1.0, 1.0)  # what it has opened here does not go along
+    made = make(POW)
+    assert made == POW and hash(made) == hash(POW) and repr(made) == repr(POW)
+    assert made(3.0, 2.0) == executor.submit(made, 3.0, 2.0).result() == 9.0
+
+
+def test_equality():
+    same = NativeFunction("libm.so.6", "pow", c.c_double, (c.c_double, c.c_double))
+    others = [
+        NativeFunction("libm.so.6", "fmod", c.c_double, [c.c_double] * 2),
+        NativeFunction("libc.so.6", "pow", c.c_double, [c.c_double] * 2),
+        NativeFunction("libm.so.6", "pow", c.c_float, [c.c_double] * 2),
+        NativeFunction("libm.so.6", "pow", c.c_double, [c.c_double]),
+        NativeFunction("libm.so.6", "pow", c.c_double, [c.c_double] * 2, use_errno=True),
+    ]
+    assert same == POW and len({same, POW}) == 1
+    assert all(other != POW for other in others) and len({POW, *others}) == 6
+    assert POW != "pow" and POW != ("libm.so.6", "pow")
+
+
+def test_a_telling_repr():
+    assert repr(POW) == "<NativeFunction c_double pow(c_double, c_double) of libm.so.6>"
+    nothing = NativeFunction("/usr/lib/libx.so", "run", None, [c.POINTER(c.c_int), c.c_char_p])
+    assert repr(nothing) == "<NativeFunction None run(LP_c_int, c_char_p) of /usr/lib/libx.so>"
+
+
+def test_from_ctypes(declare, executor, library_path):
+    function = declare("add_int", c.c_int, c.c_int, c.c_int)
+    made = NativeFunction.from_ctypes(function)
+    assert made == NativeFunction(str(library_path), "add_int", c.c_int, [c.c_int, c.c_int])
+    assert made(3, 4) == executor.submit(made, 3, 4).result() == 7
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_from_ctypes_of_the_program(executor):
+    labs = c.CDLL(None).labs
+    labs.argtypes, labs.restype = [c.c_long], c.c_long
+    made = NativeFunction.from_ctypes(labs)
+    assert made.library.startswith("/") and "libc" in made.library
+    assert executor.submit(made, -5).result() == 5
+
+
+def test_from_ctypes_keeps_errno(library_path):
+    function = c.CDLL(str(library_path), use_errno=True).fail_with
+    function.argtypes, function.restype = [c.c_int], c.c_int
+    made = NativeFunction.from_ctypes(function)
+    assert made.use_errno and pickle.loads(pickle.dumps(made)).use_errno
+
+
+def test_from_ctypes_loses_no_errcheck(declare):
+    function = declare("add_int", c.c_int, c.c_int, c.c_int, errcheck=lambda result, function, args: -result)
+    with pytest.raises(TypeError, match=r"add_int\(\).*errcheck"):
+        NativeFunction.from_ctypes(function)
+
+
+@pytest.mark.parametrize("wrong", [len, 5, None, "cos"], ids=repr)
+def test_from_ctypes_of_something_else(wrong):
+    with pytest.raises(TypeError, match="ctypes"):
+        NativeFunction.from_ctypes(wrong)
+
+
+def test_from_ctypes_of_something_undeclared(library):
+    with pytest.raises(TypeError, match=r"add_int\(\).*argtypes"):
+        NativeFunction.from_ctypes(library["add_int"])
+
+
+def test_errno(library_path, executor):
+    function = NativeFunction(library_path, "fail_with", c.c_int, [c.c_int], use_errno=True)
+    future = executor.submit(function, errno.ENOENT)
+    assert (future.result(), future.errno) == (-1, errno.ENOENT)
+    assert function(errno.EPERM) == -1 and c.get_errno() == errno.EPERM
+    plain = NativeFunction(library_path, "fail_with", c.c_int, [c.c_int])
+    future = executor.submit(plain, errno.ENOENT)
+    assert (future.result(), future.errno) == (-1, None)
+
+
+def test_threads(executor):
+    with ThreadPoolExecutor(2) as threads:
+        assert threads.submit(POW, 2.0, 3.0).result() == 8.0
+        assert list(threads.map(POW, [2.0] * 50, range(50))) == [2.0**i for i in range(50)]
+
+
+def test_processes(library_path):
+    add = NativeFunction(str(library_path), "add_int", c.c_int, [c.c_int, c.c_int])
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as processes:
+        assert processes.submit(POW, 2.0, 3.0).result() == 8.0
+        assert list(processes.map(add, range(5), range(5))) == [0, 2, 4, 6, 8]
+
+
+def test_as_an_argument_of_a_python_task(executor):
+    assert executor.submit(map_here, POW, [1.0, 2.0]).result() == [1.0, 4.0]
+
+
+def map_here(function, values):
+    return [function(v, 2.0) for v in values]
+
+
+def test_a_library_that_cannot_be_loaded(executor):
+    missing = NativeFunction("/no/such/libmissing.so", "f", c.c_int, [])
+    with pytest.raises(OSError, match="libmissing"):
+        executor.submit(missing)
+    with pytest.raises(OSError, match="libmissing"):
+        missing()
+    with pytest.raises((AttributeError, LibraryLoadError, TypeError), match="no_such_function"):
+        executor.submit(NativeFunction("libm.so.6", "no_such_function", c.c_int, [])).result()
+    assert executor.submit(POW, 2.0, 2.0).result() == 4.0
+
+
+@pytest.mark.parametrize(("args", "error", "names"), [
+    (("libm.so.6", 5, c.c_int, []), TypeError, "name"),
+    ((5, "cos", c.c_int, []), TypeError, "int"),
+    (("libm.so.6", "cos", c.c_int, None), TypeError, "NoneType"),
+])
+def test_bad_arguments(args, error, names):
+    with pytest.raises(error, match=names):
+        NativeFunction(*args)
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [((1.0,), {}), ((1.0, 2.0, 3.0), {}), ((1.0,), {"y": 2.0}), ((1.0, "x"), {})])
+def test_bad_calls(executor, args, kwargs):
+    with pytest.raises(TypeError, match=r"pow\(\)"):
+        executor.submit(POW, *args, **kwargs)
+
+
+def test_many_objects_are_one_function(library_path):
+    """What the workers are told once serves all equal objects."""
+    with FuloadExecutor(1) as executor:
+        for i in range(5000):
+            function = NativeFunction(str(library_path), "add_int", c.c_int, [c.c_int, c.c_int])
+            if i % 100 == 0:
+                assert executor.submit(function, i, 1).result() == i + 1

@@ -1,0 +1,120 @@
+/* Workers and a parent on one region: the worker's loop (csrc/worker/worker.c)
+ * without what a worker does besides, and the parent's way to announce work
+ * (announce_work in cysrc/slots.pxi). test_doorbell.c runs them as threads,
+ * test_steps.c as participants that it stops between any two steps. */
+#ifndef CREW_H
+#define CREW_H
+
+#include "check.h"
+
+#define CREW_SLOTS 16u
+#define MOST_WORKERS 8u
+
+struct crew;
+
+struct seat {
+    struct crew *crew;
+    struct fl_os os;
+    uint32_t index;
+    uint64_t cursor;
+    uint64_t relays;
+};
+
+struct crew {
+    struct fl_region region;
+    struct seat seats[MOST_WORKERS];
+    struct fl_os parent_os;
+    uint32_t generations[CREW_SLOTS];
+    /* Run a task: finish and flag are the loop's. */
+    void (*run)(struct seat *seat, uint32_t slot);
+};
+
+static inline void finish_task(struct seat *seat, uint32_t slot, uint32_t generation)
+{
+    struct fl_region *r = &seat->crew->region;
+
+    seat->crew->run(seat, slot);
+    if (fl_slot_finish(fl_slot_at(r, slot), generation, seat->index))
+        fl_flag_set(r, slot);
+}
+
+static inline void wait_for_work(struct seat *seat)
+{
+    struct fl_region *r = &seat->crew->region;
+
+    if (fl_bell_may_poll(r, seat->index)) {
+        uint64_t until = seat->os.now(seat->os.context) + r->header->spin_ns;
+
+        atomic_store_explicit(&r->states[seat->index], fl_state_word(FL_POLLING, 0, 0),
+                              memory_order_release);
+        do {
+            if (fl_ring_pending(r, &seat->cursor) || fl_leaving(r))
+                return;
+            fl_pause();
+        } while (seat->os.now(seat->os.context) < until);
+    }
+    fl_bell_sleep(r, &seat->os, seat->index, &seat->cursor);
+}
+
+/* Until told to leave. */
+static inline void serve(struct seat *seat)
+{
+    struct fl_region *r = &seat->crew->region;
+    bool waited = true;
+
+    seat->cursor = fl_ring_head(r);
+    for (;;) {
+        uint32_t generation;
+        int32_t slot = fl_ring_claim(r, seat->index, &seat->cursor, &generation);
+
+        if (slot < 0) {
+            if (fl_bell_may_leave(r, &seat->cursor))
+                return;
+            wait_for_work(seat);
+            waited = true;
+            continue;
+        }
+        if (waited && fl_bell_busy(r, &seat->os, seat->index, &seat->cursor))
+            seat->relays++;
+        waited = false;
+        finish_task(seat, (uint32_t)slot, generation);
+    }
+}
+
+/* After a publish: ring who must be rung now. */
+static inline bool announce(struct crew *crew)
+{
+    struct fl_census c;
+
+    fl_bell_count(&crew->region, &c);
+    return fl_bell_wanted(&crew->region, &c) && fl_bell_ring(&crew->region, &crew->parent_os, 0);
+}
+
+static inline bool publish_and_announce(struct crew *crew, uint32_t slot)
+{
+    fl_ring_publish(&crew->region, slot, crew->generations);
+    return announce(crew);
+}
+
+/* Everybody leaves who finds nothing to do. */
+static inline void dismiss(struct crew *crew)
+{
+    uint32_t i;
+
+    atomic_store(&crew->region.header->leave, 1);
+    for (i = 0; i < crew->region.header->workers; i++)
+        if (fl_bell_call(&crew->region, i, 0))
+            crew->parent_os.ring_worker(crew->parent_os.context, i);
+}
+
+static inline void set_state(struct crew *crew, uint32_t worker, enum fl_worker_state state, uint64_t since_us)
+{
+    atomic_store(&crew->region.states[worker], fl_state_word(state, 0, since_us << 10));
+}
+
+static inline enum fl_worker_state state_of(struct crew *crew, uint32_t worker)
+{
+    return fl_state_of(atomic_load(&crew->region.states[worker]));
+}
+
+#endif

@@ -1,0 +1,340 @@
+/* The loop itself: csrc/worker/worker.c and reply.c in threads, on one region.
+ * What they need of the other parts of the worker, signals and libraries, is
+ * replaced below; a task is a request for so many bytes. The parent here does
+ * nothing but wait for its eventfd or watch the flags. */
+#include <poll.h>
+#include <semaphore.h>
+#include <sys/eventfd.h>
+
+#include "check.h"
+#include "worker/worker.h"
+
+#define WORKERS 4u
+#define SLOTS 16u
+#define SLOT_SIZE 64u
+#define MAX_PAYLOAD (3u * FL_GRAIN)
+
+static struct fl_region region;
+static struct fl_worker crew[WORKERS];
+static sem_t signals[WORKERS];
+static int bell;
+
+/* ---- instead of signals.c and library.c ------------------------------------------- */
+
+void fl_signals_sleep(void) {}
+void fl_signals_wake(struct fl_worker *w) { (void)w; }
+void fl_signals_enter_native(struct fl_worker *w) { (void)w; }
+void fl_signals_leave_native(struct fl_worker *w) { (void)w; }
+void fl_check_descriptors(const struct fl_worker *w) { (void)w; }
+void fl_call_function(struct fl_worker *w, const struct fl_callable *c) { (void)w, (void)c; }
+void fl_call_map(struct fl_worker *w, const struct fl_callable *c) { (void)w, (void)c; }
+void fl_call_task(struct fl_worker *w, const struct fl_callable *c) { (void)w, (void)c; }
+
+const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why, size_t size,
+                                           enum fl_reply_kind *kind)
+{
+    (void)w, (void)id;
+    snprintf(why, size, "there are no libraries here");
+    *kind = FL_REPLY_NO_LIBRARY;
+    return NULL;
+}
+
+static uint64_t now(void *unused)
+{
+    (void)unused;
+    return fl_now();
+}
+
+static bool wait_signal(void *worker)
+{
+    while (sem_wait(&signals[((struct fl_worker *)worker)->index]) != 0)
+        ;
+    return true;
+}
+
+static bool ring_worker(void *unused, uint32_t index)
+{
+    (void)unused;
+    return sem_post(&signals[index]) == 0;
+}
+
+static void ring_collector(void *unused)
+{
+    uint64_t one = 1;
+
+    (void)unused;
+    CHECK(write(bell, &one, sizeof one) == sizeof one);
+}
+
+/* ---- tasks --------------------------------------------------------------------------- */
+
+/* The request is a key, and padding: the reply is as long, of the key's bytes. */
+static void run_task(struct fl_worker *w)
+{
+    uint64_t key, size = w->call.request_size;
+    char *reply;
+
+    memcpy(&key, w->call.request, sizeof key);
+    CHECK(w->call.request[size - 1] == (char)key);
+    if (key % 7 == 0) {
+        fl_reply_scalar(w, FL_REPLY_INT, key);
+        return;
+    }
+    reply = fl_reply_reserve(w, key % 11 == 0 ? MAX_PAYLOAD + 1 : size);
+    if (reply) {
+        memset(reply, (int)(key % 251), size);
+        w->call.reply_size = size;
+    }
+    fl_reply_send(w, FL_REPLY_BYTES);
+}
+
+static const struct fl_os os = {NULL, now, wait_signal, ring_worker, ring_collector};
+
+static void *serve(void *worker)
+{
+    CHECK(fl_serve(worker, -1) == 0);
+    return NULL;
+}
+
+/* ---- the parent ------------------------------------------------------------------------ */
+
+static uint32_t generations[SLOTS];
+static uint64_t keys[SLOTS], sizes[SLOTS]; /* of the task in the slot, key 0: free */
+static struct fl_mapping windows[SLOTS][2];
+static pthread_t threads[WORKERS];
+static uint64_t submitted, finished;
+
+static void open_pool(uint64_t spin_ns, uint32_t cpus)
+{
+    uint32_t i;
+
+    open_region(&region, WORKERS, SLOTS, SLOT_SIZE, MAX_PAYLOAD);
+    region.header->spin_ns = spin_ns;
+    region.header->cpus = cpus;
+    bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    submitted = finished = 0;
+    memset(generations, 0, sizeof generations);
+    memset(keys, 0, sizeof keys);
+    for (i = 0; i < WORKERS; i++) {
+        struct fl_worker *w = &crew[i];
+
+        memset(w, 0, sizeof *w);
+        w->region = region;
+        w->index = i;
+        w->cursor = fl_ring_head(&region);
+        w->os = os;
+        w->os.context = w;
+        w->host.call_python = run_task;
+        w->windows = calloc(SLOTS, sizeof *w->windows);
+        sem_init(&signals[i], 0, 0);
+        atomic_store(&region.blocks[i].pid, i + 1000);
+        atomic_store(&region.states[i], fl_state_word(FL_BUSY, 0, 0));
+        threads[i] = begin(serve, w);
+    }
+}
+
+static void unmap(struct fl_mapping m[2])
+{
+    int half;
+
+    for (half = 0; half < 2; half++)
+        if (m[half].at)
+            munmap(m[half].at, m[half].size);
+    memset(m, 0, 2 * sizeof *m);
+}
+
+static void close_pool(void)
+{
+    uint64_t done = 0;
+    uint32_t i, slot;
+    int left;
+
+    atomic_store(&region.header->leave, 1);
+    for (i = 0; i < WORKERS; i++)
+        if (fl_bell_call(&region, i, 0))
+            ring_worker(NULL, i);
+    for (i = 0; i < WORKERS; i++) {
+        end(threads[i]);
+        sem_getvalue(&signals[i], &left);
+        CHECK(left == 0); /* each signal was collected */
+        done += atomic_load(&region.blocks[i].tasks_done);
+        CHECK(atomic_load(&region.blocks[i].slot) == 0);
+        for (slot = 0; slot < SLOTS; slot++)
+            unmap(crew[i].windows[slot]);
+        free(crew[i].windows);
+        sem_destroy(&signals[i]);
+    }
+    CHECK(done == submitted && finished == submitted);
+    for (slot = 0; slot < SLOTS; slot++)
+        unmap(windows[slot]);
+    close(bell);
+    close_region(&region);
+}
+
+static char *area(uint32_t slot, enum fl_half half, uint64_t size)
+{
+    if (size <= SLOT_SIZE)
+        return fl_slot_area(&region, slot, half);
+    return fl_window_map(&region, &windows[slot][half], slot, half, size);
+}
+
+static void submit(uint32_t slot, uint64_t size)
+{
+    struct fl_slot *s = fl_slot_at(&region, slot);
+    char *request = area(slot, FL_REQUEST, size);
+    struct fl_census c;
+
+    keys[slot] = ++submitted;
+    sizes[slot] = size;
+    request[size - 1] = (char)keys[slot];
+    memcpy(request, &keys[slot], sizeof keys[slot]);
+    s->request_kind = submitted % 13 ? FL_CALL_PYTHON : FL_CALL_FUNCTION;
+    s->request_size = size;
+    fl_ring_publish(&region, slot, generations);
+    fl_bell_count(&region, &c);
+    if (fl_bell_wanted(&region, &c))
+        fl_bell_ring(&region, &os, 0);
+}
+
+static bool all_are(const char *at, uint64_t size, char expected)
+{
+    while (size--)
+        if (*at++ != expected)
+            return false;
+    return true;
+}
+
+static void check_reply(const struct fl_slot *s, uint32_t slot)
+{
+    uint64_t key = keys[slot], size = sizes[slot];
+
+    CHECK(fl_reply_check(&region, s));
+    CHECK(s->reply_pid == fl_word_owner(fl_slot_look((struct fl_slot *)s)) + 999);
+    CHECK(s->finished_ns >= s->started_ns);
+    if (s->request_kind == FL_CALL_FUNCTION) {
+        CHECK(s->reply_kind == FL_REPLY_NO_LIBRARY);
+    } else if (key % 7 == 0) {
+        CHECK(s->reply_kind == FL_REPLY_INT && s->reply_scalar == key && !s->reply_size);
+    } else if (key % 11 == 0) {
+        CHECK(s->reply_kind == FL_REPLY_TOO_LARGE && s->reply_scalar == MAX_PAYLOAD + 1);
+    } else {
+        CHECK(s->reply_kind == FL_REPLY_BYTES && s->reply_size == size);
+        CHECK(all_are(area(slot, FL_REPLY, size), size, (char)(key % 251)));
+    }
+}
+
+static void collect(void)
+{
+    uint64_t bits;
+
+    for (bits = fl_flags_take(&region, 0); bits; bits &= bits - 1) {
+        uint32_t slot = (uint32_t)__builtin_ctzll(bits);
+        struct fl_slot *s = fl_slot_at(&region, slot);
+
+        if (!keys[slot] || fl_word_state(fl_slot_look(s)) != FL_DONE)
+            continue;
+        check_reply(s, slot);
+        fl_slot_release(s, generations[slot]);
+        keys[slot] = 0;
+        finished++;
+    }
+}
+
+/* As the collector: asleep first, then the look. */
+static void wait_for_bell(void)
+{
+    struct pollfd p = {.fd = bell, .events = POLLIN};
+    uint64_t count;
+
+    atomic_store(&region.header->collector, FL_COLLECTOR_ASLEEP);
+    if (!fl_flags_any(&region))
+        while (poll(&p, 1, -1) < 0)
+            ;
+    atomic_exchange(&region.header->collector, FL_COLLECTOR_AWAKE);
+    CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
+}
+
+static void watch_flags(void)
+{
+    atomic_store(&region.header->watchers, 1);
+    while (!fl_flags_any(&region))
+        step_aside();
+    atomic_store(&region.header->watchers, 0);
+}
+
+static uint64_t draw_size(uint64_t *seed)
+{
+    switch (draw_below(seed, 8)) {
+    case 0: return SLOT_SIZE - 1 + draw_below(seed, 3);
+    case 1: return 16 + draw_below(seed, 5000);
+    case 2: return draw_below(seed, 40) ? 16 : MAX_PAYLOAD - draw_below(seed, 3);
+    default: return 16 + draw_below(seed, SLOT_SIZE - 16);
+    }
+}
+
+static void run_tasks(uint64_t tasks, uint32_t at_once, void (*wait)(void))
+{
+    uint64_t seed = 71;
+    uint32_t slot;
+
+    while (finished < tasks && !failed()) {
+        for (slot = 0; slot < at_once; slot++)
+            if (!keys[slot] && submitted < tasks)
+                submit(slot, draw_size(&seed));
+        wait();
+        collect();
+    }
+}
+
+static void run_pool(uint64_t spin_ns, uint32_t cpus, uint32_t at_once, void (*wait)(void))
+{
+    open_pool(spin_ns, cpus);
+    run_tasks(ROUNDS(20000), at_once, wait);
+    close_pool();
+}
+
+static void sleeping_workers_call_the_collector(void)
+{
+    run_pool(0, 2, 1, wait_for_bell);
+    run_pool(0, 4, SLOTS, wait_for_bell);
+    run_pool(0, 1, 3, wait_for_bell);
+}
+
+static void polling_workers_call_the_collector(void)
+{
+    run_pool(20000, 2, 1, wait_for_bell);
+    run_pool(20000, 4, SLOTS, wait_for_bell);
+    run_pool(1000, 1, 3, wait_for_bell);
+}
+
+static void watchers_see_each_reply(void)
+{
+    run_pool(0, 2, 1, watch_flags);
+    run_pool(20000, 4, SLOTS, watch_flags);
+}
+
+static void workers_leave_at_once(void)
+{
+    uint64_t round;
+
+    for (round = 0; round < ROUNDS(400); round++) {
+        open_pool(round % 2 * 5000, 4);
+        submit(0, 16);
+        submit(1, 100);
+        while (finished < (round % 4 ? 2u : 0u))
+            collect();
+        atomic_store(&region.header->leave, 1);
+        while (finished < 2)
+            collect();
+        close_pool();
+    }
+}
+
+int main(void)
+{
+    RUN(sleeping_workers_call_the_collector);
+    RUN(polling_workers_call_the_collector);
+    RUN(watchers_see_each_reply);
+    RUN(workers_leave_at_once);
+    return verdict();
+}

@@ -1,0 +1,800 @@
+/* Every order of steps of a few participants, and a death at every step: no
+ * task is lost or served twice, no ring is lost or left over, no flag stays.
+ * The orders of memory too, as far as a store buffer goes (steps.h). */
+#include "steps.h"
+
+#include "crew.h"
+
+#define WORKERS 3u
+
+static struct crew crew;
+static struct fl_region *const region = &crew.region;
+
+/* ---- the system's part ------------------------------------------------------------- */
+
+static uint32_t signals[WORKERS]; /* pending, of this life */
+static uint32_t lives[WORKERS];
+static bool alive[WORKERS], buried[WORKERS];
+static bool reachable = true; /* by the parent: it holds their pidfds */
+static uint32_t served[CREW_SLOTS], crashed[CREW_SLOTS], deaths;
+static uint64_t ticks, bell, bell_rings, bell_sleeps;
+
+static uint64_t fake_now(void *unused)
+{
+    (void)unused;
+    return ++ticks << 10;
+}
+
+static bool has_signal(uint32_t worker)
+{
+    return signals[worker] != 0;
+}
+
+static bool fake_wait(void *context)
+{
+    struct seat *seat = context;
+
+    step();
+    if (!signals[seat->index])
+        wait_until(has_signal);
+    signals[seat->index] = 0; /* pending signals of one number are one */
+    return true;
+}
+
+/* Through a pidfd: what follows in the place of a dead worker is not meant. */
+static bool fake_ring(void *unused, uint32_t worker)
+{
+    uint32_t life = lives[worker];
+
+    (void)unused;
+    step();
+    if (!alive[worker] || lives[worker] != life)
+        return false;
+    signals[worker]++;
+    return true;
+}
+
+static void fake_bell(void *unused)
+{
+    (void)unused;
+    step();
+    bell++;
+    bell_rings++;
+}
+
+/* ---- participants --------------------------------------------------------------------- */
+
+static void run_task(struct seat *seat, uint32_t slot)
+{
+    CHECK(deaths || !signals[seat->index]); /* none left over for a task */
+    CHECK(alive[seat->index]);
+    served[slot]++;
+}
+
+static void die(uint32_t worker)
+{
+    alive[worker] = false;
+    deaths++;
+}
+
+static void work(uint32_t worker)
+{
+    serve(&crew.seats[worker]);
+}
+
+static bool has_unburied(uint32_t unused)
+{
+    uint32_t i;
+
+    (void)unused;
+    for (i = 0; i < region->header->workers; i++)
+        if (!alive[i] && !buried[i])
+            return true;
+    return false;
+}
+
+static void fail_its_tasks(uint32_t worker)
+{
+    uint32_t slot;
+
+    for (slot = 0; slot < CREW_SLOTS; slot++) {
+        struct fl_slot *s = fl_slot_at(region, slot);
+        uint64_t word = fl_slot_look(s);
+
+        if (fl_word_owner(word) != worker + 1 || fl_word_state(word) != FL_RUNNING)
+            continue;
+        CHECK(fl_slot_condemn(s, fl_word_generation(word), worker));
+        crashed[slot]++;
+    }
+}
+
+/* Pool.worker_ended and Pool.bury in cysrc/pool.pxi. */
+static void bury(uint32_t worker)
+{
+    int32_t orphan;
+
+    buried[worker] = true;
+    atomic_store(&region->states[worker], fl_state_word(FL_GONE, 0, 0));
+    fail_its_tasks(worker);
+    for (orphan = fl_bell_orphans(region, 0, worker + 1); orphan >= 0;
+         orphan = fl_bell_orphans(region, (uint32_t)orphan + 1, worker + 1))
+        fake_ring(NULL, (uint32_t)orphan);
+    announce(&crew);
+}
+
+static void bury_the_dead(void)
+{
+    uint32_t i;
+
+    for (;;) {
+        if (!has_unburied(0))
+            wait_until(has_unburied);
+        for (i = 0; i < region->header->workers; i++)
+            if (!alive[i] && !buried[i])
+                bury(i);
+    }
+}
+
+/* ---- the stage ---------------------------------------------------------------------------- */
+
+static uint32_t workers, tasks;
+
+/* At the end of a lap whose tag is the last one, so that all tags wrap. */
+static void reset_ring(void)
+{
+    uint64_t position = UINT64_C(65536) * region->header->ring_size - 1, i;
+
+    for (i = position - region->header->ring_size; i < position; i++)
+        atomic_store(&region->ring[i & region->ring_mask], fl_ring_entry(region, i, 0, 0xdead));
+    atomic_store(&region->header->ring_head, position);
+    atomic_store(&region->header->ring_tail, position);
+    for (i = 0; i < CREW_SLOTS; i++)
+        atomic_store(&fl_slot_at(region, (uint32_t)i)->word, 0);
+    memset(crew.generations, 0, sizeof crew.generations);
+}
+
+static void reset(uint32_t cpus, uint64_t looks)
+{
+    uint32_t i;
+
+    reset_ring();
+    region->header->workers = workers;
+    region->header->cpus = cpus;
+    region->header->max_pollers = 1;
+    region->header->spin_ns = looks << 10;
+    atomic_store(&region->header->leave, 0);
+    atomic_store(&region->header->watchers, 0);
+    atomic_store(&region->header->collector, FL_COLLECTOR_AWAKE);
+    atomic_store(&region->flags[0], 0);
+    for (i = 0; i < WORKERS; i++) {
+        crew.seats[i] = (struct seat){.crew = &crew, .index = i};
+        crew.seats[i].os = (struct fl_os){&crew.seats[i], fake_now, fake_wait, fake_ring, fake_bell};
+        set_state(&crew, i, i < workers ? FL_BUSY : FL_GONE, 0);
+        alive[i] = i < workers;
+        buried[i] = !alive[i];
+        signals[i] = lives[i] = 0;
+    }
+    crew.parent_os = (struct fl_os){NULL, fake_now, NULL, fake_ring, fake_bell};
+    crew.run = run_task;
+    memset(served, 0, sizeof served);
+    memset(crashed, 0, sizeof crashed);
+    deaths = 0;
+    ticks = bell = bell_rings = bell_sleeps = 0;
+}
+
+/* Each task was served, or went down with its worker; none both or twice. The
+ * worker that was still to say so may have died after it served it. */
+static void judge_tasks(void)
+{
+    uint32_t slot;
+
+    for (slot = 0; slot < tasks; slot++) {
+        uint32_t state = fl_word_state(fl_slot_look(fl_slot_at(region, slot)));
+
+        CHECK(state == (crashed[slot] ? FL_CONDEMNED : FL_DONE));
+        CHECK(crashed[slot] ? served[slot] <= 1 : served[slot] == 1);
+    }
+}
+
+/* Whoever lives sleeps, and no call is under way. */
+static void judge_sleepers(void)
+{
+    uint32_t i;
+
+    for (i = 0; i < workers; i++)
+        if (alive[i]) {
+            CHECK(state_of(&crew, i) == FL_ASLEEP);
+            CHECK(!signals[i]);
+        }
+}
+
+static void judge_all(void)
+{
+    judge_tasks();
+    judge_sleepers();
+}
+
+static uint32_t cpus;
+static uint64_t looks;
+
+/* ---- tasks and sleepers ------------------------------------------------------------------------ */
+
+static void publish_all(uint32_t unused)
+{
+    uint32_t slot;
+
+    (void)unused;
+    for (slot = 0; slot < tasks; slot++)
+        publish_and_announce(&crew, slot);
+    bury_the_dead();
+}
+
+static void stage_tasks(bool mortal)
+{
+    uint32_t i;
+
+    reset(cpus, looks);
+    join(publish_all, 0, NULL);
+    for (i = 0; i < workers; i++)
+        join(work, i, mortal ? die : NULL);
+}
+
+static void stage_the_living(void)
+{
+    stage_tasks(false);
+}
+
+static void stage_the_mortal(void)
+{
+    stage_tasks(true);
+}
+
+static void explore_tasks(uint32_t n_workers, uint32_t n_tasks, uint32_t n_cpus, uint64_t n_looks,
+                          struct limits most)
+{
+    workers = n_workers;
+    tasks = n_tasks;
+    cpus = n_cpus;
+    looks = n_looks;
+    explore(most.deaths ? stage_the_mortal : stage_the_living, judge_all, most);
+}
+
+static void one_sleeper_misses_nothing(void)
+{
+    explore_tasks(1, 1, 1, 0, (struct limits){4, 0, 2});
+    explore_tasks(1, 2, 1, 0, (struct limits){3, 0, 1});
+    explore_tasks(1, 3, 1, 0, (struct limits){2, 0, 1});
+}
+
+static void two_sleepers_miss_nothing(void)
+{
+    explore_tasks(2, 1, 2, 0, (struct limits){2, 0, 1});
+    explore_tasks(2, 2, 1, 0, (struct limits){2, 0, 0});
+    explore_tasks(2, 3, 2, 0, (struct limits){2, 0, 0});
+}
+
+static void a_poller_misses_nothing(void)
+{
+    explore_tasks(1, 1, 1, 2, (struct limits){3, 0, 1});
+    explore_tasks(1, 2, 1, 1, (struct limits){2, 0, 1});
+}
+
+static void pollers_and_sleepers_miss_nothing(void)
+{
+    explore_tasks(2, 2, 1, 1, (struct limits){2, 0, 0});
+    explore_tasks(2, 2, 2, 1, (struct limits){2, 0, 0});
+    explore_tasks(3, 3, 3, 1, (struct limits){1, 0, 0});
+}
+
+static void a_death_at_any_step_loses_nothing(void)
+{
+    explore_tasks(2, 1, 2, 0, (struct limits){2, 1, 0});
+    explore_tasks(2, 2, 2, 0, (struct limits){1, 1, 0});
+    explore_tasks(2, 2, 1, 0, (struct limits){1, 1, 0});
+    explore_tasks(2, 2, 2, 1, (struct limits){1, 1, 0});
+    explore_tasks(3, 1, 3, 0, (struct limits){0, 2, 0});
+}
+
+/* ---- long tasks ----------------------------------------------------------------------------------- */
+
+static bool second_is_served(uint32_t unused)
+{
+    (void)unused;
+    return served[1] != 0;
+}
+
+/* The first task takes until the second has been served. */
+static void run_long_task(struct seat *seat, uint32_t slot)
+{
+    run_task(seat, slot);
+    if (slot == 0 && !second_is_served(0))
+        wait_until(second_is_served);
+}
+
+static void stage_a_long_task(void)
+{
+    stage_the_living();
+    crew.run = run_long_task;
+}
+
+static void wake_up(uint32_t worker)
+{
+    signals[worker] = 0;
+    atomic_exchange(&region->states[worker], fl_state_word(FL_BUSY, 0, 0));
+    work(worker);
+}
+
+/* One polls, so the parent rings nobody; the other sleeps already. */
+static void stage_a_long_task_for_a_poller(void)
+{
+    reset(cpus, looks);
+    crew.run = run_long_task;
+    set_state(&crew, 0, FL_POLLING, 0);
+    set_state(&crew, 1, FL_ASLEEP, 0);
+    join(publish_all, 0, NULL);
+    join(work, 0, NULL);
+    join_later(wake_up, 1, has_signal);
+}
+
+/* Whoever claims it, the other worker gets the one behind it. */
+static void a_long_task_hides_none(void)
+{
+    workers = tasks = cpus = 2;
+    for (looks = 0; looks < 2; looks++) {
+        explore(stage_a_long_task, judge_all, (struct limits){1, 0, 1});
+        explore(stage_a_long_task_for_a_poller, judge_all, (struct limits){2, 0, 1});
+    }
+}
+
+/* ---- one worker follows another --------------------------------------------------------------- */
+
+static bool is_reborn(uint32_t worker)
+{
+    return lives[worker] != 0;
+}
+
+/* As fl_attach in csrc/worker/attach.c: whatever was published is found. */
+static void work_again(uint32_t worker)
+{
+    atomic_exchange(&region->states[worker], fl_state_word(FL_BUSY, 0, 0));
+    work(worker);
+}
+
+static void start_again(uint32_t worker)
+{
+    crew.seats[worker].relays = 0;
+    signals[worker] = 0;
+    atomic_store(&region->states[worker], fl_state_word(FL_STARTING, 0, 0));
+    alive[worker] = true;
+    lives[worker]++;
+}
+
+static void publish_and_restart(uint32_t unused)
+{
+    uint32_t slot;
+
+    (void)unused;
+    for (slot = 0; slot < tasks; slot++)
+        publish_and_announce(&crew, slot);
+    if (!has_unburied(0))
+        wait_until(has_unburied);
+    bury(0);
+    start_again(0);
+}
+
+/* Worker 0 dies, the only one there is or with another beside it. */
+static void stage_a_successor(void)
+{
+    reset(cpus, looks);
+    join(publish_and_restart, 0, NULL);
+    join(work, 0, die);
+    if (workers > 1)
+        join(work, 1, NULL);
+    join_later(work_again, 0, is_reborn);
+}
+
+static void explore_successor(uint32_t n_workers, uint32_t n_tasks, struct limits most)
+{
+    workers = n_workers;
+    tasks = n_tasks;
+    cpus = n_workers;
+    looks = 0;
+    explore(stage_a_successor, judge_all, most);
+}
+
+static void a_successor_misses_nothing(void)
+{
+    explore_successor(1, 1, (struct limits){2, 1, 0});
+    explore_successor(1, 2, (struct limits){1, 1, 0});
+    explore_successor(2, 2, (struct limits){1, 1, 0});
+}
+
+/* ---- the collector's ticks -------------------------------------------------------------------- */
+
+static fl_word timed;
+
+/* When nobody else can go on: time passes. */
+static bool is_quiet(uint32_t unused)
+{
+    uint32_t who;
+
+    (void)unused;
+    for (who = 1; who < crowd_size; who++)
+        if (runnable(who))
+            return false;
+    return glance(&region->header->ring_head) < glance(&region->header->ring_tail);
+}
+
+/* Pool.tick in cysrc/pool.pxi: work that stays is brought to a sleeper. */
+static void tick(uint32_t unused)
+{
+    (void)unused;
+    for (;;) {
+        fl_ring_repack(region, NULL, false);
+        if (fl_ring_head(region) < atomic_load(&region->header->ring_tail))
+            CHECK(fl_bell_ring(region, &crew.parent_os, 0));
+        wait_until(is_quiet);
+    }
+}
+
+static bool parent_rings(void *context, uint32_t worker)
+{
+    step();
+    return reachable && fake_ring(context, worker);
+}
+
+/* A worker that sleeps before the parent has got its pidfd. */
+static void publish_before_it_is_known(uint32_t unused)
+{
+    uint32_t slot;
+
+    (void)unused;
+    for (slot = 0; slot < tasks; slot++)
+        publish_and_announce(&crew, slot);
+    step();
+    reachable = true;
+}
+
+static void stage_a_new_worker(void)
+{
+    reset(cpus, looks);
+    reachable = false;
+    crew.parent_os.ring_worker = parent_rings;
+    set_state(&crew, 0, FL_STARTING, 0);
+    join_later(tick, 0, is_quiet);
+    join(publish_before_it_is_known, 0, NULL);
+    join(work_again, 0, NULL);
+}
+
+static void a_worker_that_cannot_be_rung_yet_is_rung_later(void)
+{
+    workers = cpus = 1;
+    looks = 0;
+    for (tasks = 1; tasks <= 2; tasks++)
+        explore(stage_a_new_worker, judge_all, (struct limits){2, 0, 1});
+}
+
+/* announce_work in cysrc/slots.pxi, its end: somebody must tick. */
+static void publish_and_time(uint32_t unused)
+{
+    uint32_t slot;
+
+    (void)unused;
+    for (slot = 0; slot < tasks; slot++) {
+        fl_ring_publish(region, slot, crew.generations);
+        if (!atomic_load(&timed))
+            atomic_store(&timed, 1);
+    }
+}
+
+/* The end of Pool.tick: the ring was empty for long, so no more ticks. Where
+ * the head stands beside that publisher, nothing may pass what is ready. */
+static void stop_ticking(uint32_t unused)
+{
+    uint64_t tail = atomic_load(&region->header->ring_tail);
+
+    (void)unused;
+    fl_ring_repack(region, NULL, false);
+    if (fl_ring_head(region) < tail)
+        return;
+    atomic_store(&timed, 0);
+    if (atomic_load(&region->header->ring_tail) != tail)
+        atomic_store(&timed, 1);
+}
+
+static void stage_ticks(void)
+{
+    reset(1, 0);
+    atomic_store(&timed, 1);
+    join(publish_and_time, 0, NULL);
+    join(stop_ticking, 0, NULL);
+}
+
+static void judge_ticks(void)
+{
+    CHECK(atomic_load(&timed) == 1);
+    CHECK(fl_ring_head(region) == UINT64_C(65536) * region->header->ring_size - 1);
+}
+
+static void ticks_do_not_stop_before_work(void)
+{
+    workers = 1;
+    for (tasks = 1; tasks <= 2; tasks++)
+        explore(stage_ticks, judge_ticks, (struct limits){4, 0, 2});
+}
+
+/* ---- cancelled and moved --------------------------------------------------------------------- */
+
+static bool cancelled[CREW_SLOTS];
+
+/* Every second task is cancelled, if it still can be; then what is left is
+ * moved to the end, and one more task comes. */
+static void publish_cancel_and_repack(uint32_t unused)
+{
+    uint32_t slot;
+
+    (void)unused;
+    for (slot = 0; slot + 1 < tasks; slot++)
+        publish_and_announce(&crew, slot);
+    for (slot = 0; slot + 1 < tasks; slot += 2)
+        cancelled[slot] = fl_slot_cancel(fl_slot_at(region, slot), crew.generations[slot]);
+    fl_ring_repack(region, crew.generations, true);
+    publish_and_announce(&crew, tasks - 1);
+    bury_the_dead();
+}
+
+/* Beside the publisher, from another thread. */
+static void drop_stale(uint32_t times)
+{
+    while (times--)
+        fl_ring_repack(region, NULL, false);
+}
+
+static uint32_t drops;
+
+static void stage_cancelling(void)
+{
+    uint32_t i;
+
+    reset(cpus, looks);
+    memset(cancelled, 0, sizeof cancelled);
+    join(publish_cancel_and_repack, 0, NULL);
+    if (drops)
+        join(drop_stale, drops, NULL);
+    for (i = 0; i < workers; i++)
+        join(work, i, die);
+}
+
+static void judge_cancelling(void)
+{
+    uint32_t slot;
+
+    for (slot = 0; slot < tasks; slot++) {
+        uint64_t word = fl_slot_look(fl_slot_at(region, slot));
+
+        CHECK(fl_word_generation(word) == crew.generations[slot]);
+        CHECK(fl_word_state(word) == (cancelled[slot] ? FL_FREE : crashed[slot] ? FL_CONDEMNED : FL_DONE));
+        CHECK(crashed[slot] ? served[slot] <= 1 : served[slot] == !cancelled[slot]);
+    }
+    judge_sleepers();
+}
+
+static void explore_cancelling(uint32_t n_workers, uint32_t n_tasks, struct limits most)
+{
+    workers = n_workers;
+    tasks = n_tasks;
+    cpus = n_workers;
+    looks = 0;
+    explore(stage_cancelling, judge_cancelling, most);
+}
+
+static void moved_tasks_are_not_lost(void)
+{
+    explore_cancelling(1, 3, (struct limits){2, 0, 1});
+    explore_cancelling(2, 3, (struct limits){2, 0, 0});
+    explore_cancelling(2, 4, (struct limits){1, 1, 0});
+    drops = 2;
+    explore_cancelling(1, 4, (struct limits){2, 0, 0});
+    drops = 0;
+}
+
+/* ---- leaving -------------------------------------------------------------------------------------- */
+
+static void publish_and_dismiss(uint32_t unused)
+{
+    uint32_t slot;
+
+    (void)unused;
+    for (slot = 0; slot < tasks; slot++)
+        publish_and_announce(&crew, slot);
+    dismiss(&crew);
+}
+
+static void stage_leaving(void)
+{
+    uint32_t i;
+
+    reset(cpus, looks);
+    join(publish_and_dismiss, 0, NULL);
+    for (i = 0; i < workers; i++)
+        join(work, i, NULL);
+}
+
+static void judge_leaving(void)
+{
+    uint32_t i;
+
+    judge_tasks();
+    for (i = 0; i < crowd_size; i++)
+        CHECK(crowd[i].turn == ENDED);
+    for (i = 0; i < workers; i++)
+        CHECK(!signals[i]);
+}
+
+static void everybody_leaves_when_told(void)
+{
+    workers = cpus = 2;
+    tasks = 1;
+    for (looks = 0; looks < 2; looks++)
+        explore(stage_leaving, judge_leaving, (struct limits){2, 0, 0});
+    workers = tasks = 1;
+    looks = 0;
+    explore(stage_leaving, judge_leaving, (struct limits){4, 0, 1});
+}
+
+/* ---- the collector ----------------------------------------------------------------------------------- */
+
+static uint32_t collected[CREW_SLOTS];
+static bool locked; /* the interpreter's lock */
+
+static bool is_unlocked(uint32_t unused)
+{
+    (void)unused;
+    return !locked;
+}
+
+static void take_finished(uint32_t slot)
+{
+    struct fl_slot *s = fl_slot_at(region, slot);
+
+    if (fl_word_state(fl_slot_look(s)) != FL_DONE)
+        return;
+    fl_slot_release(s, crew.generations[slot]);
+    collected[slot]++;
+}
+
+/* Pool.collect, and of a burial what concerns the flags. */
+static void collect(void)
+{
+    uint64_t bits;
+    uint32_t i;
+
+    if (locked)
+        wait_until(is_unlocked);
+    locked = true;
+    for (bits = fl_flags_take(region, 0); bits; bits &= bits - 1)
+        take_finished((uint32_t)__builtin_ctzll(bits));
+    for (i = 0; i < workers; i++)
+        if (!alive[i])
+            take_finished(i);
+    locked = false;
+}
+
+static bool has_bell(uint32_t unused)
+{
+    (void)unused;
+    return bell != 0;
+}
+
+/* Pool.wait_for_events: asleep first, then the look. */
+static void run_collector(uint32_t unused)
+{
+    (void)unused;
+    for (;;) {
+        bell_sleeps++;
+        atomic_store(&region->header->collector, FL_COLLECTOR_ASLEEP);
+        if (!fl_flags_any(region) && !bell)
+            wait_until(has_bell);
+        atomic_exchange(&region->header->collector, FL_COLLECTOR_AWAKE);
+        bell = 0;
+        collect();
+    }
+}
+
+/* Pool.watch_flags: looks once more after it said that it watches no longer. */
+static void run_watcher(uint32_t looks_left)
+{
+    atomic_store(&region->header->watchers, 1);
+    while (looks_left-- && !fl_flags_any(region))
+        ;
+    atomic_store(&region->header->watchers, 0);
+    collect();
+}
+
+/* A worker at the end of a task; the slot has its number. */
+static void finish_and_report(uint32_t worker)
+{
+    struct fl_slot *s = fl_slot_at(region, worker);
+
+    if (!fl_slot_finish(s, crew.generations[worker], worker))
+        return;
+    fl_flag_set(region, worker);
+    if (!fl_collector_looks(region))
+        fl_collector_call(region, &crew.seats[worker].os);
+}
+
+/* Crew sees each death and writes the eventfd, whether it was called or not. */
+static void announce_deaths(uint32_t unused)
+{
+    uint32_t i;
+
+    (void)unused;
+    for (;;) {
+        if (!has_unburied(0))
+            wait_until(has_unburied);
+        for (i = 0; i < workers; i++)
+            buried[i] |= !alive[i];
+        fake_bell(NULL);
+    }
+}
+
+static void stage_collecting(void)
+{
+    uint32_t i;
+
+    reset(workers, 0);
+    memset(collected, 0, sizeof collected);
+    locked = false;
+    join(run_collector, 0, NULL);
+    join(run_watcher, 1, NULL);
+    join_later(announce_deaths, 0, has_unburied);
+    for (i = 0; i < workers; i++) {
+        crew.generations[i] = 1;
+        atomic_store(&fl_slot_at(region, i)->word, fl_slot_word(1, i + 1, FL_RUNNING));
+        join(finish_and_report, i, die);
+    }
+}
+
+static void judge_collecting(void)
+{
+    uint32_t i;
+
+    CHECK(!fl_flags_any(region));
+    CHECK(atomic_load(&region->header->collector) == FL_COLLECTOR_ASLEEP);
+    CHECK(bell_rings < bell_sleeps + deaths); /* called once each time, but the last */
+    for (i = 0; i < workers; i++) {
+        uint32_t state = fl_word_state(fl_slot_look(fl_slot_at(region, i)));
+
+        CHECK(collected[i] ? state == FL_FREE : state == FL_RUNNING && !alive[i]);
+        CHECK(collected[i] <= 1);
+    }
+}
+
+static void no_flag_is_left_over(void)
+{
+    workers = 1;
+    explore(stage_collecting, judge_collecting, (struct limits){3, 0, 1});
+    explore(stage_collecting, judge_collecting, (struct limits){2, 1, 0});
+    workers = 2;
+    explore(stage_collecting, judge_collecting, (struct limits){2, 0, 0});
+    explore(stage_collecting, judge_collecting, (struct limits){1, 1, 0});
+}
+
+int main(void)
+{
+    open_region(region, WORKERS, CREW_SLOTS, 64, 64);
+    RUN(one_sleeper_misses_nothing);
+    RUN(two_sleepers_miss_nothing);
+    RUN(a_poller_misses_nothing);
+    RUN(pollers_and_sleepers_miss_nothing);
+    RUN(a_death_at_any_step_loses_nothing);
+    RUN(a_long_task_hides_none);
+    RUN(a_successor_misses_nothing);
+    RUN(a_worker_that_cannot_be_rung_yet_is_rung_later);
+    RUN(ticks_do_not_stop_before_work);
+    RUN(moved_tasks_are_not_lost);
+    RUN(everybody_leaves_when_told);
+    RUN(no_flag_is_left_over);
+    close_region(region);
+    return verdict();
+}
