@@ -20,8 +20,9 @@ _QUOTED_LINES = 5
 
 
 class Worker:
-    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, errors: int | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, errors: int | None, order: int) -> None:
         self.process = process
+        self.order = order
         self.pidfd = pidfd
         self.pid = process.pid
         self.errors = errors  # what a worker program writes to stderr before it has attached
@@ -56,6 +57,7 @@ class Crew:
         self.attaching: dict[int, float] = {}  # until when
         self.workers: dict[int, Worker] = {}
         self.wanted: deque[int] = deque()
+        self.orders: dict[int, int] = {}  # how often each index was wanted: which worker of that index is meant
         self.doomed: dict[Worker, float] = {}  # when they are killed, unless they leave
         self.supervisor: _supervisor.Supervisor | None = None
         self.collector: threading.Thread | None = None
@@ -69,6 +71,7 @@ class Crew:
 
     def start(self, index: int) -> None:
         """The pool wants worker `index`."""
+        self.orders[index] = self.orders.get(index, 0) + 1
         self.wanted.append(index)
         self._recruit()
         if self.supervisor is not None:
@@ -100,10 +103,11 @@ class Crew:
             self.pool.worker_not_wanted(self.wanted.popleft())
 
     def kill(self, index: int) -> None:
-        """Its task was condemned: end this worker, and no later one of that index."""
-        worker = self.workers.get(index)
-        if worker is not None and self.supervisor is not None:
-            self.supervisor.call(self._send, worker, signal.SIGKILL)
+        """Its task was condemned: end this worker, and no later one of that index.
+        It may run a task before the supervisor has it in its books: only there
+        is it looked up."""
+        if self.supervisor is not None:
+            self.supervisor.call(self._kill, index, self.orders[index])
 
     def check(self) -> None:
         """Perhaps the last task has ended, or the pool is broken."""
@@ -188,7 +192,7 @@ class Crew:
                 os.close(errors)
             raise
         pidfd = os.pidfd_open(process.pid)
-        self.workers[index] = Worker(process, pidfd, errors)
+        self.workers[index] = Worker(process, pidfd, errors, self.orders[index])
         if errors is not None:
             self.attaching[index] = time.monotonic() + _ATTACH_GRACE
         self.pool.worker_started(index, os.dup(pidfd))
@@ -225,6 +229,11 @@ class Crew:
                 os.close(real)
 
     # -- signalling and reaping ---------------------------------------------------------
+
+    def _kill(self, index: int, order: int) -> None:
+        worker = self.workers.get(index)
+        if worker is not None and worker.order == order:
+            self._send(worker, signal.SIGKILL)
 
     def _send(self, worker: Worker, number: int) -> None:
         """Only while it is not reaped: its pidfd is open until then."""

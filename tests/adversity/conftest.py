@@ -1,12 +1,10 @@
-"""Pools that are ended whatever becomes of the test, and programs of their own
-in sessions of their own."""
+"""Programs of their own in sessions of their own."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -19,8 +17,6 @@ import pytest
 from procfs import Watched
 from programs import PROLOGUE
 from zoo import until
-
-from fuload_exec import FuloadExecutor
 
 HERE = Path(__file__).parent
 
@@ -37,42 +33,6 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "/adversity/" in str(item.path):
                 item.add_marker(pytest.mark.timeout(120 * factor))
-
-
-@pytest.fixture
-def dice(request):
-    """A random.Random whose seed is the test's name (printed if it fails)."""
-    seed = f"{request.node.name}/{os.environ.get('FULOAD_SEED', '1')}"
-    print(f"seed: {seed!r}")
-    return random.Random(seed)
-
-
-@pytest.fixture
-def pool():
-    """Makes executors; afterwards all of them end, by force if they hang."""
-    made = []
-
-    def make(*args, **kwargs):
-        executor = FuloadExecutor(*args, **kwargs)
-        made.append(executor)
-        return executor
-
-    yield make
-    hung = []
-    for executor in made:
-        executor.shutdown(wait=False, cancel_futures=True)
-    for executor in made:
-        due = time.monotonic() + 20
-        while executor.worker_pids and time.monotonic() < due:
-            time.sleep(0.002)
-        if executor.worker_pids:
-            hung.append(f"{executor!r}: workers {executor.worker_pids}, {executor.stats()}")
-            for pid in executor.worker_pids:
-                os.kill(pid, signal.SIGKILL)
-        else:
-            executor.shutdown()
-    made.clear()
-    assert not hung, f"pools that do not end: {hung}"
 
 
 class Program:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, as_completed, wait
@@ -736,3 +737,27 @@ def test_a_doorbell_does_not_cut_short_a_sleep(pool, libc):
     assert [f.result(timeout=PATIENCE) for f in sleeps] == [0, 0]
     assert [f.result(timeout=PATIENCE) for f in bystanders] == list(range(200))
     assert all(f.timing[1] >= 0.2 for f in sleeps)
+
+
+@pytest.mark.parametrize("kind", ["C", "Python"])
+def test_a_task_is_ended_before_its_worker_is_in_the_books(pool, monkeypatch, libc, kind):
+    """The worker serves as soon as it is forked; the thread that forked it may
+    be held up before it has noted its pid."""
+    executor = pool(1)
+    forked, go_on = threading.Event(), threading.Event()
+    popen = subprocess.Popen
+
+    def held_up(*args, **kwargs):
+        process = popen(*args, **kwargs)
+        forked.set()
+        assert go_on.wait(PATIENCE)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", held_up)
+    task = executor.submit(libc.usleep, 60_000_000) if kind == "C" else executor.submit(time.sleep, 60)
+    assert forked.wait(PATIENCE)
+    until(task.running)
+    assert task.terminate()
+    monkeypatch.undo()
+    go_on.set()
+    assert executor.submit(abs, -3).result(PATIENCE) == 3

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections import Counter
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,15 @@ def test_a_slot_is_free_again_after_every_kind_of_end(libm, libc, c_library):
             with pytest.raises(ValueError):
                 executor.submit(c_library.echo, bytes(200_000))
             assert executor.submit(gone, 0.0).result() == 1.0
+
+
+@pytest.mark.parametrize("look", ["done", "running"])
+def test_looking_at_one_future_moves_the_queue_on(libm, look):
+    """The reply that done() takes makes room in the slots, and the worker, which
+    sees it taken, calls nobody: done() must hand out the next task."""
+    for _ in range(100):
+        with FuloadExecutor(1, slots=1, spin=0) as executor:
+            futures = [executor.submit(libm.fabs, -1.0) for _ in range(20)]
+            while futures[0]._state != "FINISHED":
+                getattr(futures[0], look)()
+            assert not wait(futures, 30).not_done
