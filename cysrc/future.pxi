@@ -245,14 +245,15 @@ cdef class CoreFuture:
                 pool.take(<uint32_t>self.slot)
                 if self.ended():
                     return 0
-            if fl_now() >= now + 1500:
+            if fl_now() >= now + HOLD_NS:
                 break
             fl_pause()
-        while not self.ended() and self.pool is not None and not pool.gone():
+        while not self.ended() and self.pool is not None and not pool.gone() and now >= pool.contended_until:
             pool.watch_flags(self.slot, until)
             pool.collect()
             PyErr_CheckSignals()
-            if fl_now() >= until:
+            now = fl_now()
+            if now >= until:
                 break
         return 0
 

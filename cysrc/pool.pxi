@@ -51,7 +51,8 @@ cdef class Pool:
     cdef int forks
     cdef readonly str name
     cdef readonly unsigned long collector_thread
-    cdef uint64_t parent_spin_ns
+    cdef uint64_t parent_spin_ns, late_ns
+    cdef uint64_t contended_until  # until then result() sleeps instead of polling
     cdef uint64_t max_pending
     cdef public object crew, setup, broken
     cdef public bint closing, cancel_running
@@ -78,8 +79,7 @@ cdef class Pool:
         self.region.fd = -1
 
     def __init__(self, *, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
-                 uint64_t max_pending, uint64_t max_tasks, bint cancel_running, double spin, double parent_spin,
-                 uint32_t cpus, str name):
+                 uint64_t max_pending, uint64_t max_tasks, bint cancel_running, double spin, bint adapt, uint32_t cpus, str name):
         cdef uint32_t i
         self.owner = getpid()
         self.forks = fuload_forks
@@ -105,7 +105,8 @@ cdef class Pool:
         self.os.ring_worker = ring_worker
         self.os.ring_collector = ring_collector
         header = self.region.header
-        header.spin_ns = <uint64_t>(spin * 1e9)
+        header.spin_ns = self.parent_spin_ns = <uint64_t>(spin * 1e9)
+        header.late_ns = self.late_ns = LATE_NS if adapt else 0
         header.max_tasks = max_tasks
         header.cpus = cpus
         header.max_pollers = max(1, cpus - 1)
@@ -115,7 +116,6 @@ cdef class Pool:
         import signal
         for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             header.signal_mask |= <uint64_t>1 << (<int>number - 1)
-        self.parent_spin_ns = <uint64_t>(parent_spin * 1e9)
         self.max_pending = max_pending
         self.cancel_running = cancel_running
         self.known = {}
@@ -331,7 +331,7 @@ cdef class Pool:
         shows something finished."""
         cdef fl_header *header = self.region.header
         cdef fl_slot *s = NULL
-        cdef uint64_t word = 0
+        cdef uint64_t word = 0, before, now
         cdef uint32_t generation = 0
         cdef int i
         if slot >= 0:
@@ -353,10 +353,15 @@ cdef class Pool:
                         if not under_way(word, generation):
                             break
                     fl_pause()
-                if fl_now() >= until:
+                before = fl_now()
+                if before >= until:
                     break
                 # The worker may be waiting for this very CPU.
                 sched_yield()
+                now = fl_now()
+                if self.late_ns and now - before > self.late_ns:
+                    self.contended_until = now + CONTENDED_NS
+                    break
         self.watching -= 1
         # After this store the caller looks at the flags once more (collect):
         # a worker that saw us watching does not call the collector.

@@ -199,7 +199,8 @@ class FuloadExecutor(_PoolExecutor):
         max_payload: most bytes of one request or reply; address space only.
         max_pending: submit() blocks while so many tasks are unfinished.
         spin: seconds that a worker, and a thread in result(), polls before
-            it sleeps; None adapts to the CPUs, 0 never polls.
+            it sleeps; None adapts to the CPUs and to how busy they are, 0 never
+            polls.
         handle_sigint: on SIGINT cancel everything and reap the workers, then
             let the previous handler run.
         cancel_running: Future.cancel() also stops a task that runs, as
@@ -265,7 +266,6 @@ class FuloadExecutor(_PoolExecutor):
         _register_exit()
         self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
         self._mp_context = mp_context
-        polls = _SPIN_SECONDS if spin is None else spin
         pool = Pool(
             workers=self._max_workers,
             slots=slots,
@@ -275,8 +275,8 @@ class FuloadExecutor(_PoolExecutor):
             max_tasks=max_tasks_per_child or 0,
             cancel_running=cancel_running,
             # With one CPU a poller only keeps the other side from running.
-            spin=0 if spin is None and cpus == 1 else polls,
-            parent_spin=0 if spin is None and cpus == 1 else polls,
+            spin=spin if spin is not None else _SPIN_SECONDS if cpus > 1 else 0,
+            adapt=spin is None,
             cpus=cpus,
             name=name,
         )

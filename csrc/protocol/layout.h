@@ -65,6 +65,7 @@ struct fl_header {
     uint32_t max_pollers;   /* workers that may poll at the same time */
     int32_t parent_pid;
     uint64_t spin_ns;       /* how long a worker polls before it sleeps */
+    uint64_t late_ns;       /* who gets its CPU back so late does not poll for a while; 0: polls on */
     uint64_t max_payload;   /* most bytes of one request or reply */
     uint64_t max_tasks;     /* a worker leaves after so many; 0 is no limit */
     uint64_t half_size;     /* one half of a window: max_payload, rounded up */
