@@ -176,6 +176,30 @@ FULOAD_TASK(close_descriptors)
     return 0;
 }
 
+/* Holds SIGTERM off; the request is a folder: a file "began" there, then, once it
+ * is cancelled, a file "tidied". */
+FULOAD_TASK(tidy_up)
+{
+    size_t size;
+    const char *folder = fuload_request(task, &size);
+    char path[512];
+    sigset_t term;
+    FILE *file;
+
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    snprintf(path, sizeof path, "%.*s/began", (int)size, folder);
+    if ((file = fopen(path, "w")))
+        fclose(file);
+    while (!fuload_cancelled(task))
+        usleep(1000);
+    snprintf(path, sizeof path, "%.*s/tidied", (int)size, folder);
+    if ((file = fopen(path, "w")))
+        fclose(file);
+    return 0;
+}
+
 /* Deaf to all that asks politely. */
 FULOAD_TASK(ignore_and_loop)
 {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -290,3 +291,16 @@ def test_an_endless_task_ends_with_terminate(pool, hostile, serves, spin):
         assert future.cancelled()
         serves(executor, 20)
         until(lambda: not is_alive(pid))
+
+
+def test_a_task_may_tidy_up_after_ctrl_c(pool, hostile, serves, tmp_path):
+    executor = pool(1)
+    future = executor.submit(hostile("tidy_up"), bytes(tmp_path))
+    until((tmp_path / "began").exists)
+    assert not (tmp_path / "tidied").exists()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        future.result(timeout=PATIENCE)
+    until((tmp_path / "tidied").exists)
+    assert future.cancelled()
+    serves(executor, 20)
