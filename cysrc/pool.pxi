@@ -321,7 +321,7 @@ cdef class Pool:
     def nudge(self):
         """A worker that was stopped between calling the collector and writing
         the eventfd must not keep everybody from it."""
-        if not self.gone() and fl_load(&self.region.header.collector) == FL_COLLECTOR_CALLED:
+        if not self.gone() and fl_load(&self.region.notices.collector) == FL_COLLECTOR_CALLED:
             ring_collector(&self.bell)
 
     # -- waiting and collecting -----------------------------------------------------
@@ -687,10 +687,10 @@ cdef class Pool:
 
     cdef object request_of(self, uint32_t slot):
         """For messages: the request, if it is short."""
-        cdef fl_slot *s = fl_slot_at(&self.region, slot)
-        if s.request_size > self.region.header.slot_size:
+        cdef uint64_t size = fl_slot_at(&self.region, slot).request_size
+        if size > self.region.header.slot_size:
             return None
-        return PyBytes_FromStringAndSize(fl_slot_area(&self.region, slot, FL_REQUEST), <Py_ssize_t>s.request_size)
+        return PyBytes_FromStringAndSize(fl_slot_area(&self.region, slot, FL_REQUEST), <Py_ssize_t>size)
 
     # -- workers come and go; the supervisor calls these ---------------------------------
 
@@ -942,19 +942,18 @@ cdef class Pool:
 
     cdef int wait_for_events(self, int timeout_ms) noexcept nogil:
         """Sleep until called. Returns how many workers ought to be started."""
-        cdef fl_header *header = self.region.header
         cdef pollfd p
         cdef uint64_t count
         cdef int starts = 0
         while True:
             # Asleep first, then the look: pairs with fl_collector_call.
-            fl_store(&header.collector, FL_COLLECTOR_ASLEEP)
+            fl_store(&self.region.notices.collector, FL_COLLECTOR_ASLEEP)
             if not flag_load(&self.kicked) and not fl_flags_any(&self.region):
                 p.fd = self.bell.fd
                 p.events = POLLIN
                 p.revents = 0
                 poll(&p, 1, TICK_MS if flag_load(&self.timed) and timeout_ms != 0 else timeout_ms)
-            fl_swap(&header.collector, FL_COLLECTOR_AWAKE)
+            fl_swap(&self.region.notices.collector, FL_COLLECTOR_AWAKE)
             read(self.bell.fd, &count, sizeof(count))
             if flag_load(&self.timed):
                 starts = self.tick()
@@ -1085,24 +1084,34 @@ cdef object empty_tuple = ()
 ctypedef object (*new_function)(PyTypeObject *, PyObject *, PyObject *)
 
 
+cdef object not_a_pickle():
+    return _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+
+
 cdef object copy_pickle(char *at, uint64_t size):
-    """(stream, buffers) out of a reply; ValueError if it is none."""
+    """(stream, buffers) out of a reply. Every length is read once, checked and
+    then used: a worker gone wild may be writing there."""
     cdef fl_pickle head
-    cdef uint64_t stream_at, part, offset
+    cdef uint64_t part, length, offset
     cdef uint32_t i
-    if not fl_pickle_check(at, size, &stream_at):
-        raise _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+    if size < sizeof(head):
+        raise not_a_pickle()
     memcpy(&head, at, sizeof(head))
-    stream = PyBytes_FromStringAndSize(at + stream_at, <Py_ssize_t>head.stream_size)
+    offset = sizeof(head) + 8 * <uint64_t>head.buffers
+    if head.buffers > FL_MAX_BUFFERS or offset > size or head.stream_size > size - offset:
+        raise not_a_pickle()
+    stream = PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>head.stream_size)
     if not head.buffers:
         return (stream, None)
     buffers = []
-    offset = stream_at + head.stream_size
+    offset += head.stream_size
     for i in range(head.buffers):
-        memcpy(&part, at + sizeof(head) + 8 * i, 8)
+        memcpy(&length, at + sizeof(head) + 8 * i, 8)
+        part = length & ~FL_BUFFER_READONLY
         offset = fl_round(offset, FL_LINE)
-        if part & FL_BUFFER_READONLY:
-            part &= ~FL_BUFFER_READONLY
+        if offset > size or part > size - offset:
+            raise not_a_pickle()
+        if length & FL_BUFFER_READONLY:
             buffers.append(PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>part))
         else:
             buffers.append(PyByteArray_FromStringAndSize(at + offset, <Py_ssize_t>part))

@@ -153,6 +153,15 @@ MARGIN = 64
 HEADER = 64
 
 
+def test_the_header_cannot_be_written(pool, hostile, serves):
+    """The parent computes addresses from it."""
+    executor = pool(2)
+    for _ in range(3):
+        error = executor.submit(hostile("write_over_the_header"), b"").exception(timeout=PATIENCE)
+        assert type(error) is WorkerCrashed and error.exitcode == -signal.SIGSEGV
+        serves(executor, 20)
+
+
 def write_past(hostile, executor, size, junk):
     return executor.submit(hostile("write_past"), numbers(size, len(junk)) + junk)
 
