@@ -58,6 +58,7 @@ cdef extern from "worker/worker.h":
         int interrupted
         int in_python_task
     void fl_leave_if_forked(fl_worker *w)
+    void fl_call_starts(fl_worker *w)
     fl_mapping *fl_request_mapping(fl_worker *w)
     const char *fl_attach(fl_worker *w)
     void fl_signals_wake(fl_worker *w)
@@ -337,6 +338,9 @@ cdef int run_task(list views, Kept kept) except -1:
         reply_error(FL_REPLY_NOT_REBUILT, error)
         return 0
     try:
+        # Imports that the arguments bring in are not the task's own time: with
+        # a timeout shorter than these it would fail in each new worker.
+        fl_call_starts(&worker)
         worker.in_python_task = True
         value = fn(*args, **kwargs) if kwargs else fn(*args)
         worker.in_python_task = False

@@ -19,9 +19,11 @@ cdef enum Outcome:
     HAS_RESULT         # _value is it
     HAS_EXCEPTION      # _value is it
     HAS_REPLY          # kind, scalar and _value are raw, nobody has looked yet
-    HAS_CRASH          # _value describes the task, scalar is the exit code
+    HAS_CRASH          # _value is the request, scalar and code are the exit code
+    HAS_TIMEOUT        # _value is the request
 
 cdef class Pool
+cdef class Submitter
 
 # Until then conditions are not waited for long; under the interpreter's lock.
 cdef uint64_t impatient_before = 0
@@ -31,6 +33,9 @@ cdef class CoreFuture:
     cdef Pool pool          # while unfinished
     cdef Callable callable
     cdef Task *task         # its place in the queue, or NULL
+    cdef Task *again        # its request, kept as long as it may be tried again
+    cdef uint32_t retries   # how often that may be
+    cdef uint64_t limit_ns  # how long it may run, or 0
     cdef int32_t slot       # its slot, or -1
     cdef uint8_t status
     cdef uint8_t outcome
@@ -50,6 +55,9 @@ cdef class CoreFuture:
 
     def __init__(self):
         """A future of the user's own, as concurrent.futures.Future()."""
+
+    def __dealloc__(self):
+        free(self.again)
 
     # -- what concurrent.futures reads ------------------------------------
 
@@ -274,7 +282,7 @@ cdef class CoreFuture:
         return self.fails()
 
     cdef object fails(self):
-        if self.outcome == HAS_REPLY or self.outcome == HAS_CRASH:
+        if HAS_REPLY <= self.outcome <= HAS_TIMEOUT:
             self.unpack()
         return self._value if self.outcome == HAS_EXCEPTION else None
 
@@ -295,7 +303,7 @@ cdef class CoreFuture:
                 raise
             value = error.args[0] if type(error) is _Raised else error
             outcome = HAS_EXCEPTION
-        if self.outcome == HAS_REPLY or self.outcome == HAS_CRASH:
+        if HAS_REPLY <= self.outcome <= HAS_TIMEOUT:
             self._value = value
             self.outcome = outcome
         return 0
@@ -336,6 +344,8 @@ cdef class CoreFuture:
         self.status = status
         self.pool = None
         self.views = None
+        free(self.again)
+        self.again = NULL
         self.wake()
         if pool is not None:
             pool.count_end(self, status)
@@ -469,7 +479,8 @@ cdef class CoreFuture:
     def errno(self):
         """errno as the C function left it, if its library was loaded with
         use_errno=True; else None, or as long as it has not ended."""
-        if self.status != FINISHED or self.callable is None or not self.callable.use_errno or self.outcome == HAS_CRASH:
+        if self.status != FINISHED or self.callable is None or not self.callable.use_errno or \
+                self.outcome >= HAS_CRASH:
             return None
         return self.code
 

@@ -21,7 +21,7 @@ cdef extern from "protocol/message.h" nogil:
     ctypedef struct fl_header "struct fl_header":
         uint32_t workers, slots, slot_size, ring_size, cpus, max_pollers
         int32_t parent_pid
-        uint64_t spin_ns, max_payload, half_size, base_size
+        uint64_t spin_ns, max_payload, max_tasks, half_size, base_size
         uint64_t descriptions_at, descriptions_size, total_size, signal_mask
         uint32_t host_function, setup_function
         char name[16]

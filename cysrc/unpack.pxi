@@ -87,6 +87,10 @@ cdef object unpack_reply(CoreFuture f):
     if f.outcome == HAS_CRASH:
         exitcode = <int32_t>f.code if f.scalar else None
         raise _Raised(_errors.WorkerCrashed(f.pid, exitcode, describe_task(f.callable, f._value, f.count)))
+    if f.outcome == HAS_TIMEOUT:
+        raise _Raised(_errors.TaskTimeout(
+            f"{describe_task(f.callable, f._value, f.count)} ran longer than {f.limit_ns / 1e9:g} s; "
+            f"its worker {f.pid} was killed"))
     if kind == FL_REPLY_NONE:
         return None
     if kind == FL_REPLY_SCALAR or kind == FL_REPLY_RETURNED:

@@ -58,9 +58,8 @@ class NativeMap:
     """executor.map for a C function that takes and gives numbers: chunks of
     calls as one task each, results as Python scalars, in order."""
 
-    def __init__(self, pool: Any, future_type: Any, fn: Any, iterables: Sequence[Iterable[Any]], formats: Any) -> None:
-        self.pool = pool
-        self.future_type = future_type
+    def __init__(self, submitter: _core.Submitter, fn: Any, iterables: Sequence[Iterable[Any]], formats: Any) -> None:
+        self.submitter = submitter
         self.fn = fn
         views = [_as_buffer(values, wanted) for values, wanted in zip(iterables, formats[0])]
         self.count = min((len(v) for v in views if v is not None), default=None)
@@ -95,7 +94,7 @@ class NativeMap:
         return self._results(tasks, futures, due)
 
     def _submit(self, task: tuple[list[Any], int]) -> Future[Any]:
-        return _core.submit_map(self.pool, self.future_type, self.fn, *task, None)
+        return _core.submit_map(self.submitter, self.fn, *task, None)
 
     def _results(self, tasks: Iterator[Any], futures: deque[Future[Any]], due: float | None) -> Iterator[Any]:
         try:
@@ -114,11 +113,11 @@ class NativeMap:
             cancel(futures)
 
 
-def map_array(pool: Any, future_type: Any, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any) -> Any:
+def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any) -> Any:
     """See FuloadExecutor.map_array."""
     import numpy
 
-    formats = _core.item_formats(pool, fn)
+    formats = _core.item_formats(submitter, fn)
     if formats is None or None in formats[0] or formats[1] is None:
         raise TypeError(f"{getattr(fn, '__name__', fn)} must be a C function of numbers that gives a number")
     wanted, result = formats
@@ -146,7 +145,7 @@ def map_array(pool: Any, future_type: Any, workers: int, fn: Any, arrays: tuple[
             if len(futures) >= ahead:
                 futures[0].result()
                 futures.popleft()
-            futures.append(_core.submit_map(pool, future_type, fn, chunk, size, flat[at : at + size]))
+            futures.append(_core.submit_map(submitter, fn, chunk, size, flat[at : at + size]))
             at += size
         for future in futures:
             future.result()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from types import EllipsisType
 from typing import Any
 
 from . import _parameters as parameters
@@ -21,7 +23,7 @@ from ._stats import PoolStats, WorkerStats
 from ._toolchain import worker_program
 from ._workers import Crew
 
-__all__ = ["FuloadExecutor"]
+__all__ = ["FuloadExecutor", "OptionsView"]
 
 # About what waking a sleeping process costs.
 _SPIN_SECONDS = 50e-6
@@ -30,7 +32,149 @@ _live: weakref.WeakSet[Crew] = weakref.WeakSet()
 _exiting = False
 
 
-class FuloadExecutor(Submitter, Executor):
+class _PoolExecutor(Submitter, Executor):
+    """All that submits tasks or tells of the pool."""
+
+    _crew: Crew
+    _max_workers: int
+    _timeout: float | None
+    _max_retries: int
+
+    def _use(self, pool: Pool, timeout: float | None, max_retries: int) -> None:
+        self._timeout = timeout
+        self._max_retries = max_retries
+        self._bind(pool, FuloadFuture, timeout, max_retries)
+
+    # submit() is _core.Submitter's.
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """Like map(fn, *iterables), with the calls made by the workers.
+
+        Args:
+            timeout: seconds from now until all results that are asked for
+                must be there; else TimeoutError.
+            chunksize: calls a task; None chooses it, 1 if tasks have a
+                timeout or are retried.
+            buffersize: tasks submitted ahead of the results that are read;
+                None is all of them, at once.
+
+        >>> with FuloadExecutor(2) as executor:
+        ...     list(executor.map(abs, range(-3, 0)))
+        [3, 2, 1]
+        """
+        if chunksize is not None:
+            chunksize = parameters.whole_number("chunksize", chunksize, 1, 1 << 60)
+        if buffersize is not None:
+            buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
+        if chunksize is None and (self._timeout is not None or self._max_retries):
+            chunksize = 1  # these are meant for a call
+        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))
+        if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
+            formats = item_formats(self, fn)
+            if formats is not None and len(formats[0]) == len(iterables):
+                many = NativeMap(self, fn, iterables, formats)
+                return many.run(self._max_workers, timeout, chunksize, buffersize)
+        chunked = chunksize != 1 and not native and not isinstance(fn, NativeTask)
+        return map_calls(
+            self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
+        )
+
+    def map_array(self, fn: Any, *arrays: Any, out: Any = None) -> Any:
+        """A C function of numbers over arrays, broadcast as NumPy does it.
+
+        Args:
+            fn: a ctypes function or NativeFunction, numbers in, a number out.
+            arrays: arrays or numbers, one an argument.
+            out: a C-contiguous array for the results; None makes one.
+
+        Returns:
+            The results as a NumPy array; no Python object is made an element.
+
+        >>> import ctypes, numpy
+        >>> libm = ctypes.CDLL("libm.so.6")
+        >>> libm.pow.argtypes, libm.pow.restype = [ctypes.c_double] * 2, ctypes.c_double
+        >>> with FuloadExecutor(2) as executor:
+        ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
+        array([0., 1., 4., 9.])
+        """
+        return map_array(self, self._max_workers, fn, arrays, out)
+
+    def options(
+        self, *, timeout: float | EllipsisType | None = ..., max_retries: int | EllipsisType = ...
+    ) -> OptionsView:
+        """The same pool with other options for the tasks submitted through it.
+
+        Args:
+            timeout, max_retries: as for FuloadExecutor; what is not given
+                stays as it is here.
+
+        >>> import time
+        >>> with FuloadExecutor(1) as executor:
+        ...     quick = executor.options(timeout=0.1)
+        ...     type(quick.submit(time.sleep, 60).exception()).__name__
+        'TaskTimeout'
+        """
+        return OptionsView(
+            self,
+            self._timeout if timeout is ... else parameters.timeout(timeout),
+            self._max_retries
+            if max_retries is ...
+            else parameters.whole_number("max_retries", max_retries, 0, parameters.MOST_RETRIES),
+        )
+
+    def stats(self) -> PoolStats:
+        """Numbers of this moment.
+
+        >>> with FuloadExecutor(1) as executor:
+        ...     executor.submit(int).result()
+        ...     executor.stats().completed
+        0
+        1
+        """
+        workers, totals = self._pool.snapshot()
+        return PoolStats(tuple(WorkerStats(*w) for w in workers), **totals)
+
+    @property
+    def max_workers(self) -> int:
+        """The number of worker processes, at most."""
+        return self._max_workers
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that are alive; they start on demand."""
+        return self._crew.pids()
+
+    def terminate_workers(self) -> None:
+        """Shut down without waiting: cancel what waits, send SIGTERM to the
+        workers. What they run fails with WorkerCrashed.
+
+        >>> import time
+        >>> executor = FuloadExecutor(1)
+        >>> future = executor.submit(time.sleep, 60)
+        >>> executor.terminate_workers()
+        >>> future.cancelled() or type(future.exception()).__name__ == "WorkerCrashed"
+        True
+        """
+        self._force(signal.SIGTERM)
+
+    def kill_workers(self) -> None:
+        """As terminate_workers(), with SIGKILL: no task can withstand it."""
+        self._force(signal.SIGKILL)
+
+    def _force(self, number: signal.Signals) -> None:
+        if self._pool.owner == os.getpid():
+            self.shutdown(wait=False, cancel_futures=True)
+            self._crew.end_all(number)
+
+
+class FuloadExecutor(_PoolExecutor):
     """A concurrent.futures.Executor whose workers are C processes.
 
     Args:
@@ -40,8 +184,16 @@ class FuloadExecutor(Submitter, Executor):
             are always fresh programs, as with 'spawn'.
         initializer, initargs: called once in each worker before its first
             Python task; if it raises, the pool is broken.
+        max_tasks_per_child: a worker is replaced after so many tasks; None is
+            no limit.
         worker: path or argv of a worker program of one's own, built with
             fuload.h; None is the bundled fuload-worker.
+        timeout: seconds that one task may run before its worker is killed and
+            its future raises TaskTimeout; None is no limit. It does not
+            count what comes before the call: the worker's start, its
+            initializer, the imports that function and arguments need.
+        max_retries: how often a task whose worker died is tried again; one
+            that timed out or was terminated is not.
         slots, slot_size: tasks that can be in the shared memory at once, and
             the bytes of a request or reply that fit a slot itself.
         max_payload: most bytes of one request or reply; address space only.
@@ -50,6 +202,8 @@ class FuloadExecutor(Submitter, Executor):
             it sleeps; None adapts to the CPUs, 0 never polls.
         handle_sigint: on SIGINT cancel everything and reap the workers, then
             let the previous handler run.
+        cancel_running: Future.cancel() also stops a task that runs, as
+            terminate() does.
         env: a mapping added to the workers' environment.
         name: shown by ps and top, and in messages.
 
@@ -83,17 +237,13 @@ class FuloadExecutor(Submitter, Executor):
         env: Mapping[str, str] | None = None,
         name: str = "fuload",
     ) -> None:
-        for parameter, given, default in (
-            ("max_tasks_per_child", max_tasks_per_child, None),
-            ("timeout", timeout, None),
-            ("max_retries", max_retries, 0),
-            ("cancel_running", cancel_running, False),
-        ):
-            if given != default:
-                raise NotImplementedError(f"{parameter} is not supported yet, got {given!r}")
         cpus = parameters.usable_cpus()
         if max_workers is not None:
             max_workers = parameters.whole_number("max_workers", max_workers, 1, parameters.MOST_WORKERS)
+        if max_tasks_per_child is not None:
+            max_tasks_per_child = parameters.whole_number("max_tasks_per_child", max_tasks_per_child, 1, 1 << 60)
+        timeout = parameters.timeout(timeout)
+        max_retries = parameters.whole_number("max_retries", max_retries, 0, parameters.MOST_RETRIES)
         slots = parameters.whole_number("slots", slots, 1, parameters.MOST_SLOTS)
         slot_size = parameters.whole_number("slot_size", slot_size, 64, parameters.MOST_SLOT_SIZE)
         max_payload = parameters.whole_number("max_payload", max_payload, 0, parameters.MOST_PAYLOAD)
@@ -107,6 +257,7 @@ class FuloadExecutor(Submitter, Executor):
             raise TypeError(f"initializer must be a callable or None, got {initializer!r}")
         initargs = parameters.arguments("initargs", initargs)
         handle_sigint = parameters.flag("handle_sigint", handle_sigint)
+        cancel_running = parameters.flag("cancel_running", cancel_running)
         env = parameters.environment(env)
         name = parameters.pool_name(name)
         command = None if worker is None else parameters.worker_command(worker)
@@ -121,6 +272,8 @@ class FuloadExecutor(Submitter, Executor):
             slot_size=slot_size,
             max_payload=max_payload,
             max_pending=max_pending or 0,
+            max_tasks=max_tasks_per_child or 0,
+            cancel_running=cancel_running,
             # With one CPU a poller only keeps the other side from running.
             spin=0 if spin is None and cpus == 1 else polls,
             parent_spin=0 if spin is None and cpus == 1 else polls,
@@ -132,68 +285,10 @@ class FuloadExecutor(Submitter, Executor):
             self._crew = Crew(pool, [name], worker_program(), env, handle_sigint, False)
         else:
             self._crew = Crew(pool, command, command[0], env, handle_sigint, True)
-        self._bind(pool, FuloadFuture)
+        self._use(pool, timeout, max_retries)
         _live.add(self._crew)
         self._ended = weakref.finalize(self, Crew.close, self._crew)
         self._ended.atexit = False
-
-    # submit() is _core.Submitter's.
-
-    def map(
-        self,
-        fn: Callable[..., Any],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-    ) -> Iterator[Any]:
-        """Like map(fn, *iterables), with the calls made by the workers.
-
-        Args:
-            timeout: seconds from now until all results that are asked for
-                must be there; else TimeoutError.
-            chunksize: calls a task; None chooses it.
-            buffersize: tasks submitted ahead of the results that are read;
-                None is all of them, at once.
-
-        >>> with FuloadExecutor(2) as executor:
-        ...     list(executor.map(abs, range(-3, 0)))
-        [3, 2, 1]
-        """
-        if chunksize is not None:
-            chunksize = parameters.whole_number("chunksize", chunksize, 1, 1 << 60)
-        if buffersize is not None:
-            buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
-        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))
-        if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
-            formats = item_formats(self._pool, fn)
-            if formats is not None and len(formats[0]) == len(iterables):
-                many = NativeMap(self._pool, FuloadFuture, fn, iterables, formats)
-                return many.run(self._max_workers, timeout, chunksize, buffersize)
-        chunked = chunksize != 1 and not native and not isinstance(fn, NativeTask)
-        return map_calls(
-            self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
-        )
-
-    def map_array(self, fn: Any, *arrays: Any, out: Any = None) -> Any:
-        """A C function of numbers over arrays, broadcast as NumPy does it.
-
-        Args:
-            fn: a ctypes function or NativeFunction, numbers in, a number out.
-            arrays: arrays or numbers, one an argument.
-            out: a C-contiguous array for the results; None makes one.
-
-        Returns:
-            The results as a NumPy array; no Python object is made an element.
-
-        >>> import ctypes, numpy
-        >>> libm = ctypes.CDLL("libm.so.6")
-        >>> libm.pow.argtypes, libm.pow.restype = [ctypes.c_double] * 2, ctypes.c_double
-        >>> with FuloadExecutor(2) as executor:
-        ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
-        array([0., 1., 4., 9.])
-        """
-        return map_array(self._pool, FuloadFuture, self._max_workers, fn, arrays, out)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; with `wait` return when all have ended and every
@@ -213,30 +308,25 @@ class FuloadExecutor(Submitter, Executor):
         if wait:
             self._crew.join()
 
-    def stats(self) -> PoolStats:
-        """Numbers of this moment.
-
-        >>> with FuloadExecutor(1) as executor:
-        ...     executor.submit(int).result()
-        ...     executor.stats().completed
-        0
-        1
-        """
-        workers, totals = self._pool.snapshot()
-        return PoolStats(tuple(WorkerStats(*w) for w in workers), **totals)
-
-    @property
-    def max_workers(self) -> int:
-        """The number of worker processes, at most."""
-        return self._max_workers
-
-    @property
-    def worker_pids(self) -> list[int]:
-        """Process ids of the workers that are alive; they start on demand."""
-        return self._crew.pids()
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._pool.name!r} max_workers={self._max_workers}>"
+
+
+class OptionsView(_PoolExecutor):
+    """What FuloadExecutor.options() returns: an executor of the same pool."""
+
+    def __init__(self, executor: _PoolExecutor, timeout: float | None, max_retries: int) -> None:
+        self._executor = executor
+        self._crew = executor._crew
+        self._max_workers = executor._max_workers
+        self._use(executor._pool, timeout, max_retries)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut down the pool, as its FuloadExecutor does."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._executor!r} timeout={self._timeout} max_retries={self._max_retries}>"
 
 
 class _PythonSetup:

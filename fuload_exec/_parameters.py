@@ -14,6 +14,7 @@ MOST_SLOTS = 32768
 MOST_SLOT_SIZE = 1 << 30
 MOST_PAYLOAD = 1 << 46
 ADDRESS_SPACE = 1 << 62
+MOST_RETRIES = 1_000_000
 
 
 def whole_number(name: str, value: Any, least: int, most: int) -> int:
@@ -36,6 +37,15 @@ def seconds(name: str, value: Any, most: float) -> float:
     if not 0 <= value <= most or math.isnan(value):
         raise ValueError(f"{name} must be from 0 to {most:g} seconds, got {value!r}")
     return float(value)
+
+
+def timeout(value: Any) -> float | None:
+    if value is None:
+        return None
+    checked = seconds("timeout", value, 1e9)
+    if not checked:
+        raise ValueError(f"timeout must be more than 0 seconds, or None, got {value!r}")
+    return checked
 
 
 def flag(name: str, value: Any) -> bool:

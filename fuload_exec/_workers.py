@@ -41,8 +41,12 @@ class Worker:
             os.close(self.errors)
 
 
+def _look_at_deadlines() -> None:
+    """The supervisor does so after every call."""
+
+
 class Crew:
-    """All but `start`, `kill`, `check`, `close` and `pids` runs in the supervisor's thread."""
+    """From "starting" on all runs in the supervisor's thread."""
 
     def __init__(
         self, pool: Any, command: list[str], program: str, env: dict[str, str], handle_sigint: bool, own_program: bool
@@ -108,6 +112,17 @@ class Crew:
         is it looked up."""
         if self.supervisor is not None:
             self.supervisor.call(self._kill, index, self.orders[index])
+
+    def look_sooner(self) -> None:
+        """A task may be past its timeout before the next look."""
+        if self.supervisor is not None:
+            self.supervisor.call(_look_at_deadlines)
+
+    def end_all(self, number: int) -> None:
+        """Send this signal to the workers that live now."""
+        self.pool.force()
+        if self.supervisor is not None:
+            self.supervisor.call(self._send_all, number)
 
     def check(self) -> None:
         """Perhaps the last task has ended, or the pool is broken."""
@@ -282,6 +297,10 @@ class Crew:
         worker.process.returncode = exitcode if exitcode is not None else 0
         return exitcode
 
+    def _send_all(self, number: int) -> None:
+        for worker in list(self.workers.values()):
+            self._send(worker, number)
+
     def interrupt(self) -> None:
         """Ctrl-C: cancel everything, then the workers leave or are killed."""
         while self.wanted:
@@ -300,10 +319,13 @@ class Crew:
 
     @property
     def deadline(self) -> float | None:
-        return min([*self.doomed.values(), *filter(None, self.attaching.values())], default=None)
+        look_at = self.pool.look_at_ns / 1e9
+        return min(filter(None, [look_at, *self.doomed.values(), *self.attaching.values()]), default=None)
 
     def on_deadline(self) -> None:
         now = time.monotonic()
+        if 0 < self.pool.look_at_ns / 1e9 <= now:
+            self.pool.end_overdue()
         for index in [i for i, due in self.attaching.items() if due and due <= now]:
             if self.pool.worker_attached(index):
                 self.ever_attached = True
@@ -320,8 +342,7 @@ class Crew:
         if self.over:
             return
         if pool.broken is not None:
-            for worker in list(self.workers.values()):
-                self._send(worker, signal.SIGKILL)
+            self._send_all(signal.SIGKILL)
         if not pool.closing or pool.unfinished:
             return
         if not self.leaving:

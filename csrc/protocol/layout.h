@@ -36,7 +36,7 @@
 #include <time.h>
 
 #define FL_MAGIC UINT64_C(0x316465786f6c7566) /* "fuloexd1" in memory */
-#define FL_VERSION 1u
+#define FL_VERSION 2u
 
 #define FL_LINE 64u          /* a cache line */
 #define FL_PAIR 128u         /* what the adjacent-line prefetcher fetches */
@@ -66,6 +66,7 @@ struct fl_header {
     int32_t parent_pid;
     uint64_t spin_ns;       /* how long a worker polls before it sleeps */
     uint64_t max_payload;   /* most bytes of one request or reply */
+    uint64_t max_tasks;     /* a worker leaves after so many; 0 is no limit */
     uint64_t half_size;     /* one half of a window: max_payload, rounded up */
     uint64_t ring_at, states_at, blocks_at, flags_at, functions_at, slots_at;
     uint64_t base_size;
@@ -126,7 +127,7 @@ struct fl_slot {
     uint64_t request_size;
     uint64_t reply_size;
     uint64_t reply_scalar;
-    uint64_t started_ns;   /* CLOCK_MONOTONIC */
+    uint64_t started_ns;   /* CLOCK_MONOTONIC; 0 while the worker only gets ready */
     uint64_t finished_ns;
     int32_t reply_status;
     uint32_t reply_pid;

@@ -29,7 +29,6 @@ static void begin_call(struct fl_worker *w, uint32_t index, uint32_t generation)
     call->reply = NULL;
     call->reply_room = call->reply_size = call->reply_wanted = 0;
     call->status = 0;
-    s->started_ns = fl_now();
     atomic_store_explicit(&w->region.blocks[w->index].slot, index + 1, memory_order_relaxed);
 }
 
@@ -55,6 +54,7 @@ static void call_native(struct fl_worker *w)
     const struct fl_callable *c;
     char why[1024];
 
+    fl_call_starts(w);
     c = fl_callable_find(w, w->call.slot->function, why, sizeof why, &kind);
     if (!c) {
         fl_reply_bytes(w, kind, why, strlen(why));
@@ -113,6 +113,13 @@ static void wait_for_work(struct fl_worker *w)
     fl_signals_wake(w);
 }
 
+/* Has it run as many tasks as one worker of this pool may? */
+static bool retired(struct fl_region *r, uint32_t index)
+{
+    return r->header->max_tasks &&
+           atomic_load_explicit(&r->blocks[index].tasks_done, memory_order_relaxed) >= r->header->max_tasks;
+}
+
 int fl_serve(struct fl_worker *w, int32_t resume)
 {
     struct fl_region *r = &w->region;
@@ -130,6 +137,8 @@ int fl_serve(struct fl_worker *w, int32_t resume)
             fl_reply_report(w);
         if (w->interrupted)
             return 130;
+        if (retired(r, w->index))
+            return 0; /* the parent starts another when it has buried this one */
         slot = fl_ring_claim(r, w->index, &w->cursor, &generation);
         if (slot < 0) {
             if (fl_bell_may_leave(r, &w->cursor))

@@ -128,6 +128,13 @@ void fl_call_task(struct fl_worker *w, const struct fl_callable *c);
 /* become_python.c: exec the interpreter in place. Comes back on failure. */
 void fl_become_python(struct fl_worker *w);
 
+/* The task itself begins: until then the worker becomes Python, runs the
+ * initializer or imports what the arguments need; no timeout counts that. */
+static inline void fl_call_starts(struct fl_worker *w)
+{
+    w->call.slot->started_ns = fl_now();
+}
+
 /* reply.c. Only the task's thread calls these; they may block on page faults. */
 /* In a child that a task forked: the slot is the worker's, nothing is written. */
 void fl_leave_if_forked(const struct fl_worker *w);
