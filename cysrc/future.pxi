@@ -51,6 +51,8 @@ cdef class CoreFuture:
     def __init__(self):
         """A future of the user's own, as concurrent.futures.Future()."""
 
+    __class_getitem__ = classmethod(GenericAlias)
+
     # -- what concurrent.futures reads ------------------------------------
 
     @property

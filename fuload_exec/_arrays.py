@@ -7,12 +7,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._map import cancel, chunk_sizes, count_of
 from ._native import NativeFunction
+
+if TYPE_CHECKING:
+    from ._future import FuloadFuture
 
 __all__ = ["NativeMap", "map_array"]
 
@@ -58,7 +60,9 @@ class NativeMap:
     """executor.map for a C function that takes and gives numbers: chunks of
     calls as one task each, results as Python scalars, in order."""
 
-    def __init__(self, pool: Any, future_type: Any, fn: Any, iterables: Sequence[Iterable[Any]], formats: Any) -> None:
+    def __init__(
+        self, pool: _core.Pool, future_type: type[FuloadFuture[Any]], fn: Any, iterables: Sequence[Iterable[Any]], formats: Any
+    ) -> None:
         self.pool = pool
         self.future_type = future_type
         self.fn = fn
@@ -86,7 +90,7 @@ class NativeMap:
     def run(self, workers: int, timeout: float | None, chunksize: int | None, buffersize: int | None) -> Iterator[Any]:
         due = None if timeout is None else time.monotonic() + timeout
         tasks = self.tasks(chunk_sizes(chunksize, self.known, workers, _LARGEST_CHUNK))
-        futures: deque[Future[Any]] = deque()
+        futures: deque[FuloadFuture[Any]] = deque()
         try:
             futures.extend(self._submit(task) for task in itertools.islice(tasks, buffersize))
         except BaseException:
@@ -94,10 +98,10 @@ class NativeMap:
             raise
         return self._results(tasks, futures, due)
 
-    def _submit(self, task: tuple[list[Any], int]) -> Future[Any]:
+    def _submit(self, task: tuple[list[Any], int]) -> FuloadFuture[Any]:
         return _core.submit_map(self.pool, self.future_type, self.fn, *task, None)
 
-    def _results(self, tasks: Iterator[Any], futures: deque[Future[Any]], due: float | None) -> Iterator[Any]:
+    def _results(self, tasks: Iterator[Any], futures: deque[FuloadFuture[Any]], due: float | None) -> Iterator[Any]:
         try:
             while futures:
                 future = futures.popleft()
@@ -114,7 +118,9 @@ class NativeMap:
             cancel(futures)
 
 
-def map_array(pool: Any, future_type: Any, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any) -> Any:
+def map_array(
+    pool: _core.Pool, future_type: type[FuloadFuture[Any]], workers: int, fn: Any, arrays: tuple[Any, ...], out: Any
+) -> Any:
     """See FuloadExecutor.map_array."""
     import numpy
 
@@ -134,7 +140,7 @@ def map_array(pool: Any, future_type: Any, workers: int, fn: Any, arrays: tuple[
         columns.append(_column(value, array, letter, results, where))
     flat = memoryview(results.reshape(-1))
     count = results.size
-    futures: deque[Future[Any]] = deque()
+    futures: deque[FuloadFuture[Any]] = deque()
     ahead = _CHUNKS_AHEAD if workers == 1 else count
     try:
         at = 0
@@ -171,7 +177,8 @@ def _column(value: Any, array: Any, letter: str, results: Any, where: str) -> An
         return (array.astype(letter).item(),)
     if numpy.may_share_memory(array, results):
         array = array.copy()  # results come back while later items are still to be read
-    return memoryview(numpy.ascontiguousarray(numpy.broadcast_to(array, results.shape), dtype=letter).reshape(-1))
+    column: Any = numpy.ascontiguousarray(numpy.broadcast_to(array, results.shape), dtype=letter)
+    return memoryview(column.reshape(-1))
 
 
 def _out(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:

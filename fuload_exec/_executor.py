@@ -7,9 +7,9 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _parameters as parameters
 from ._arrays import NativeMap, map_array
@@ -20,6 +20,17 @@ from ._native import NativeFunction, NativeTask
 from ._stats import PoolStats, WorkerStats
 from ._toolchain import worker_program
 from ._workers import Crew
+
+if TYPE_CHECKING:
+    from _ctypes import CFuncPtr
+    from multiprocessing.context import BaseContext
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Ts = TypeVarTuple("Ts")
+
+T = TypeVar("T")
 
 __all__ = ["FuloadExecutor"]
 
@@ -65,12 +76,12 @@ class FuloadExecutor(Submitter, Executor):
     def __init__(
         self,
         max_workers: int | None = None,
-        mp_context: Any = None,
-        initializer: Callable[..., Any] | None = None,
-        initargs: tuple[Any, ...] = (),
+        mp_context: BaseContext | None = None,
+        initializer: Callable[[Unpack[Ts]], object] | None = None,
+        initargs: tuple[Unpack[Ts]] = (),  # type: ignore[assignment]
         *,
         max_tasks_per_child: int | None = None,
-        worker: Any = None,
+        worker: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         timeout: float | None = None,
         max_retries: int = 0,
         slots: int = 1024,
@@ -141,12 +152,12 @@ class FuloadExecutor(Submitter, Executor):
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[T]:
         """Like map(fn, *iterables), with the calls made by the workers.
 
         Args:
@@ -164,7 +175,7 @@ class FuloadExecutor(Submitter, Executor):
             chunksize = parameters.whole_number("chunksize", chunksize, 1, 1 << 60)
         if buffersize is not None:
             buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
-        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))
+        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))  # type: ignore[attr-defined]
         if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
             formats = item_formats(self._pool, fn)
             if formats is not None and len(formats[0]) == len(iterables):
@@ -175,7 +186,9 @@ class FuloadExecutor(Submitter, Executor):
             self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
         )
 
-    def map_array(self, fn: Any, *arrays: Any, out: Any = None) -> Any:
+    def map_array(
+        self, fn: CFuncPtr | NativeFunction, *arrays: ArrayLike, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """A C function of numbers over arrays, broadcast as NumPy does it.
 
         Args:
@@ -193,7 +206,8 @@ class FuloadExecutor(Submitter, Executor):
         ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
         array([0., 1., 4., 9.])
         """
-        return map_array(self._pool, FuloadFuture, self._max_workers, fn, arrays, out)
+        results: NDArray[Any] = map_array(self._pool, FuloadFuture, self._max_workers, fn, arrays, out)
+        return results
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; with `wait` return when all have ended and every
