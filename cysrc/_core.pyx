@@ -51,6 +51,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import LOGGER as LOGGER
 from pickle import PickleBuffer
+from types import GenericAlias
 
 from . import _errors, _pickling as pickling
 

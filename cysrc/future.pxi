@@ -59,6 +59,8 @@ cdef class CoreFuture:
     def __dealloc__(self):
         free(self.again)
 
+    __class_getitem__ = classmethod(GenericAlias)
+
     # -- what concurrent.futures reads ------------------------------------
 
     @property

@@ -8,10 +8,10 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _parameters as parameters
 from ._arrays import NativeMap, map_array
@@ -22,6 +22,17 @@ from ._native import NativeFunction, NativeTask
 from ._stats import PoolStats, WorkerStats
 from ._toolchain import worker_program
 from ._workers import Crew
+
+if TYPE_CHECKING:
+    from _ctypes import CFuncPtr
+    from multiprocessing.context import BaseContext
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Ts = TypeVarTuple("Ts")
+
+T = TypeVar("T")
 
 __all__ = ["FuloadExecutor", "OptionsView"]
 
@@ -49,12 +60,12 @@ class _PoolExecutor(Submitter, Executor):
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[T]:
         """Like map(fn, *iterables), with the calls made by the workers.
 
         Args:
@@ -75,7 +86,7 @@ class _PoolExecutor(Submitter, Executor):
             buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
         if chunksize is None and (self._timeout is not None or self._max_retries):
             chunksize = 1  # these are meant for a call
-        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))
+        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))  # type: ignore[attr-defined]
         if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
             formats = item_formats(self, fn)
             if formats is not None and len(formats[0]) == len(iterables):
@@ -86,7 +97,9 @@ class _PoolExecutor(Submitter, Executor):
             self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
         )
 
-    def map_array(self, fn: Any, *arrays: Any, out: Any = None) -> Any:
+    def map_array(
+        self, fn: CFuncPtr | NativeFunction, *arrays: ArrayLike, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """A C function of numbers over arrays, broadcast as NumPy does it.
 
         Args:
@@ -104,7 +117,8 @@ class _PoolExecutor(Submitter, Executor):
         ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
         array([0., 1., 4., 9.])
         """
-        return map_array(self, self._max_workers, fn, arrays, out)
+        results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out)
+        return results
 
     def options(
         self, *, timeout: float | EllipsisType | None = ..., max_retries: int | EllipsisType = ...
@@ -220,12 +234,12 @@ class FuloadExecutor(_PoolExecutor):
     def __init__(
         self,
         max_workers: int | None = None,
-        mp_context: Any = None,
-        initializer: Callable[..., Any] | None = None,
-        initargs: tuple[Any, ...] = (),
+        mp_context: BaseContext | None = None,
+        initializer: Callable[[Unpack[Ts]], object] | None = None,
+        initargs: tuple[Unpack[Ts]] = (),  # type: ignore[assignment]
         *,
         max_tasks_per_child: int | None = None,
-        worker: Any = None,
+        worker: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         timeout: float | None = None,
         max_retries: int = 0,
         slots: int = 1024,

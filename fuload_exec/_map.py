@@ -119,7 +119,7 @@ def _results(
             if error is not None:
                 from concurrent.futures.process import _RemoteTraceback
 
-                error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+                error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
                 try:
                     raise error
                 finally:

@@ -25,7 +25,7 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
     """
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{name} must be an int from {least} to {most}, got {value!r}")
-    number = value.__index__()
+    number: int = value.__index__()
     if not least <= number <= most:
         raise ValueError(f"{name} must be from {least} to {most}, got {number}")
     return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from _pickle import PicklingError
+from _pickle import PickleBuffer, PicklingError
 from _pickle import dumps as _dumps
 
 __all__ = ["dump", "dump_in_band", "main_can_be_imported"]
@@ -25,14 +25,14 @@ def main_can_be_imported() -> bool:
     return path is not None and path != "<stdin>"
 
 
-def dump(value):
+def dump(value: object) -> tuple[bytes, list[PickleBuffer] | None]:
     """(stream, out-of-band buffers or None) of any object.
 
     >>> stream, buffers = dump((1, 2.5))
     >>> buffers
     []
     """
-    buffers: list = []
+    buffers: list[PickleBuffer] = []
     try:
         stream = _dumps(value, 5, buffer_callback=buffers.append)
         by_value = b"__main__" in stream and not main_can_be_imported()
@@ -43,13 +43,14 @@ def dump(value):
     return stream, buffers
 
 
-def _dump_by_value(value) -> bytes:
+def _dump_by_value(value: object) -> bytes:
     import cloudpickle
 
-    return cloudpickle.dumps(value, 5)
+    stream: bytes = cloudpickle.dumps(value, 5)
+    return stream
 
 
-def dump_in_band(value) -> bytes:
+def dump_in_band(value: object) -> bytes:
     """The same as one stream."""
     stream, buffers = dump(value)
     return stream if not buffers else _dumps(value, 5)

@@ -17,7 +17,7 @@ class _LazyMain(types.ModuleType):
         super().__init__("__main__")
         self.__dict__["_fuload_main"] = (name, path)
 
-    def __getattr__(self, attribute: str):
+    def __getattr__(self, attribute: str) -> object:
         main = self.__dict__.pop("_fuload_main", None)
         if main is None or attribute.startswith("__") and attribute not in ("__file__",):
             if main is not None:
@@ -32,18 +32,18 @@ def _import_main(name: str | None, path: str | None) -> None:
 
     # A pool or process made while the script is imported would do so for ever;
     # multiprocessing refuses that while this attribute is set.
-    process.current_process()._inheriting = True
+    process.current_process()._inheriting = True  # type: ignore[attr-defined]
     lazy = sys.modules["__main__"]
     try:
         if name is not None:
-            spawn._fixup_main_from_name(name)
+            spawn._fixup_main_from_name(name)  # type: ignore[attr-defined]
         elif path is not None:
-            spawn._fixup_main_from_path(path)
+            spawn._fixup_main_from_path(path)  # type: ignore[attr-defined]
     except BaseException:
         lazy.__dict__["_fuload_main"] = (name, path)
         raise
     finally:
-        del process.current_process()._inheriting
+        del process.current_process()._inheriting  # type: ignore[attr-defined]
 
 
 def prepare(data: bytes) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections import deque
-from typing import Any
 
 from . import _core, _errors, _supervisor
 
@@ -49,7 +48,13 @@ class Crew:
     """From "starting" on all runs in the supervisor's thread."""
 
     def __init__(
-        self, pool: Any, command: list[str], program: str, env: dict[str, str], handle_sigint: bool, own_program: bool
+        self,
+        pool: _core.Pool,
+        command: list[str],
+        program: str,
+        env: dict[str, str],
+        handle_sigint: bool,
+        own_program: bool,
     ) -> None:
         self.pool = pool
         self.command = command
