@@ -152,24 +152,28 @@ class FuloadExecutor(Submitter, Executor):
         Args:
             timeout: seconds from now until all results that are asked for
                 must be there; else TimeoutError.
-            chunksize: calls a task; None chooses it.
+            chunksize: calls a task; None chooses it, with a buffer it is 1.
             buffersize: tasks submitted ahead of the results that are read;
                 None is all of them, at once.
+
+        Raises:
+            TypeError, ValueError: chunksize or buffersize is no int, or below 1.
+            RuntimeError: after shutdown.
 
         >>> with FuloadExecutor(2) as executor:
         ...     list(executor.map(abs, range(-3, 0)))
         [3, 2, 1]
         """
-        if chunksize is not None:
-            chunksize = parameters.whole_number("chunksize", chunksize, 1, 1 << 60)
-        if buffersize is not None:
-            buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
+        chunksize = parameters.map_chunksize(chunksize)
+        buffersize = parameters.map_buffersize(buffersize)
         native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))
         if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
             formats = item_formats(self._pool, fn)
             if formats is not None and len(formats[0]) == len(iterables):
                 many = NativeMap(self._pool, FuloadFuture, fn, iterables, formats)
                 return many.run(self._max_workers, timeout, chunksize, buffersize)
+        if buffersize is not None and chunksize is None:
+            chunksize = 1  # as many calls ahead as the buffer has places
         chunked = chunksize != 1 and not native and not isinstance(fn, NativeTask)
         return map_calls(
             self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
@@ -321,5 +325,6 @@ def _finish_all() -> None:
     _exiting = True
     for crew in list(_live):
         if crew.pool.owner == os.getpid():
+            crew.pool.exiting = not crew.pool.closing
             crew.close()
             crew.join()

@@ -75,7 +75,8 @@ def map_calls(
     except BaseException:
         cancel(futures)
         raise
-    return _results(submit, tasks, futures, due, chunked)
+    # Who holds the iterator holds the executor only as long as more is to be submitted.
+    return _results(submit if buffersize is not None else None, tasks, futures, due, chunked)
 
 
 def _chunks(calls: Iterator[tuple[Any, ...]], sizes: Iterator[int]) -> Iterator[list[tuple[Any, ...]]]:
@@ -89,7 +90,7 @@ def cancel(futures: Iterable[Future[Any]]) -> None:
 
 
 def _results(
-    submit: Callable[..., Future[Any]],
+    submit: Callable[..., Future[Any]] | None,
     tasks: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]],
     futures: deque[Future[Any]],
     due: float | None,
@@ -97,21 +98,22 @@ def _results(
 ) -> Iterator[Any]:
     try:
         while futures:
-            # The reference is dropped before the yield: a result lives no
-            # longer than its reader wants it.
+            # No reference is kept during a yield: a result lives no longer
+            # than its reader wants it.
             future = futures.popleft()
             try:
                 value = future.result() if due is None else future.result(due - time.monotonic())
             finally:
                 future.cancel()
                 del future
-            for target, args in itertools.islice(tasks, 1):
-                futures.append(submit(target, *args))
-            if not chunked:
-                yield value
-                del value
-                continue
-            results, error, text = value
+            if submit is not None:
+                task = next(tasks, None)
+                if task is None:
+                    submit = None
+                else:
+                    futures.append(submit(task[0], *task[1]))
+                    del task
+            results, error, text = value if chunked else ([value], None, "")
             del value
             results.reverse()
             while results:
