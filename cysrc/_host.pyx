@@ -355,7 +355,12 @@ cdef int run_task(list views, Kept kept) except -1:
         worker.in_python_task = True
         value = fn(*args, **kwargs) if kwargs else fn(*args)
         worker.in_python_task = False
-        reply_value(value)
+        try:
+            reply_value(value)
+        except Exception:
+            if not hasattr(fn, "__fuload_picklable__"):
+                raise
+            reply_value(fn.__fuload_picklable__(value))
     except BaseException as error:
         worker.in_python_task = False
         fn = args = kwargs = value = None

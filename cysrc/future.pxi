@@ -189,7 +189,9 @@ cdef class CoreFuture:
         if pool is not None:
             if pool.forks != fuload_forks:
                 raise RuntimeError("this future belongs to the process that this one was forked from")
-            self.watch(due)
+            self.look()
+            if not self.ended():
+                self.watch(due)
             if not self.ended() and pool.crew is not None:
                 pool.crew.busy()
         while not self.ended():
