@@ -214,17 +214,22 @@ cdef void reply_text(int kind, str message) noexcept:
     reply_kind = kind
 
 
+cdef object pickling():
+    global _pickling
+    if _pickling is None:
+        from fuload_exec import _pickling as module
+        _pickling = module
+    return _pickling
+
+
 cdef int reply_pickle(int kind, object value) except -1:
-    global reply_kind, _pickling
+    global reply_kind
     cdef fl_pickle head
     cdef uint64_t size, at, part
     cdef Py_buffer buffer
     cdef char *to
     cdef Py_ssize_t i, count
-    if _pickling is None:
-        from fuload_exec import _pickling as module
-        _pickling = module
-    stream, buffers = _pickling.dump(value)
+    stream, buffers = pickling().dump(value)
     raws = [b.raw() for b in buffers] if buffers else ()
     count = len(raws)
     head.buffers = <uint32_t>count
@@ -284,14 +289,24 @@ cdef str traceback_text(object error):
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
+cdef str said(object error):
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
+
+
 cdef int reply_error(int kind, object error) except -1:
+    """The exception and its traceback apart: if the parent cannot rebuild the
+    one, it still has the other."""
     text = traceback_text(error)
     try:
-        reply_pickle(kind, (error, text))
-    except Exception as failure:
+        reply_pickle(kind, (pickling().dump_in_band(error), text))
+    except BaseException as failure:
         # The exception itself cannot be pickled: the reason can, and the text.
         from pickle import PicklingError
-        reply_pickle(kind, (PicklingError(f"{type(error).__qualname__} cannot be pickled: {failure}"), text))
+        reason = PicklingError(f"{type(error).__qualname__} cannot be pickled: {said(failure)}")
+        reply_pickle(kind, (pickle_dumps(reason, 5), text))
     return 0
 
 
@@ -344,7 +359,12 @@ cdef int run_task(list views, Kept kept) except -1:
         worker.in_python_task = True
         value = fn(*args, **kwargs) if kwargs else fn(*args)
         worker.in_python_task = False
-        reply_value(value)
+        try:
+            reply_value(value)
+        except Exception:
+            if not hasattr(fn, "__fuload_picklable__"):
+                raise
+            reply_value(fn.__fuload_picklable__(value))
     except BaseException as error:
         worker.in_python_task = False
         fn = args = kwargs = value = None
@@ -363,7 +383,7 @@ cdef void call_python(fl_worker *w) noexcept:
         if views:
             keep_escaped(views, kept)
     except BaseException as error:
-        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {error}")
+        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {said(error)}")
     fl_reply_send(w, reply_kind)
 
 

@@ -61,6 +61,7 @@ cdef class Pool:
     # the supervisor looks for those past it (0: there is none to look for).
     cdef uint64_t limited, least_limit_ns
     cdef readonly uint64_t look_at_ns
+    cdef public bint exiting       # closed by the end of the interpreter
     cdef bint mapped
     cdef bint paused               # nothing is published until all workers are buried
     cdef uint64_t looked_ns        # when SIGINT's handler was last looked at
@@ -202,11 +203,14 @@ cdef class Pool:
 
     cdef int refuse(self) except -1:
         if self.broken is not None:
-            raise self.broken
+            # One of its own for each: a shared one would collect tracebacks.
+            error = type(self.broken)(*self.broken.args)
+            error.__cause__ = self.broken.__cause__
+            raise error
         if self.forks != fuload_forks:
             raise RuntimeError(f"this executor belongs to process {self.owner}, which this process was forked "
                                f"from: make one of its own")
-        raise RuntimeError("cannot schedule new futures after shutdown")
+        raise RuntimeError(f"cannot schedule new futures after {'interpreter ' if self.exiting else ''}shutdown")
 
     cdef int wait_for_room(self) except -1:
         while self.unfinished >= self.max_pending and not self.closing and self.broken is None:
@@ -605,9 +609,15 @@ cdef class Pool:
         """Cancel what no worker has begun; shutdown() calls it, and callbacks
         are called here, as cancel() does."""
         cdef CoreFuture future
+        raised = None
         if not self.gone():
             for future in self.withdraw_all(False):
-                future.announce(CANCELLED, callbacks_here=True)
+                try:
+                    future.announce(CANCELLED, callbacks_here=True)
+                except BaseException as error:  # Ctrl-C in a callback: the others end all the same
+                    raised = error
+        if raised is not None:
+            raise raised
 
     def interrupt(self):
         """After SIGINT: cancel everything. Until the workers that live now
@@ -891,7 +901,9 @@ cdef class Pool:
         if self.broken is None:
             self.broken = error
         for future in self.withdraw_all(True):
-            future.settle(HAS_EXCEPTION, BrokenProcessPool(reason))
+            own = BrokenProcessPool(reason)
+            own.__cause__ = error.__cause__
+            future.settle(HAS_EXCEPTION, own)
         while self.blocked:
             self.blocked.popleft().release()
         if self.crew is not None:

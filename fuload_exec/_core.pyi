@@ -51,6 +51,7 @@ class Pool:
     broken: BaseException | None
     closing: bool
     cancel_running: bool
+    exiting: bool
     @property
     def name(self) -> str: ...
     @property

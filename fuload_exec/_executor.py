@@ -71,19 +71,21 @@ class _PoolExecutor(Submitter, Executor):
         Args:
             timeout: seconds from now until all results that are asked for
                 must be there; else TimeoutError.
-            chunksize: calls a task; None chooses it, 1 if tasks have a
-                timeout or are retried.
+            chunksize: calls a task; None chooses it: 1 with a buffer, and if
+                tasks have a timeout or are retried.
             buffersize: tasks submitted ahead of the results that are read;
                 None is all of them, at once.
+
+        Raises:
+            TypeError, ValueError: chunksize or buffersize is no int, or below 1.
+            RuntimeError: after shutdown.
 
         >>> with FuloadExecutor(2) as executor:
         ...     list(executor.map(abs, range(-3, 0)))
         [3, 2, 1]
         """
-        if chunksize is not None:
-            chunksize = parameters.whole_number("chunksize", chunksize, 1, 1 << 60)
-        if buffersize is not None:
-            buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
+        chunksize = parameters.map_chunksize(chunksize)
+        buffersize = parameters.map_buffersize(buffersize)
         if chunksize is None and (self._timeout is not None or self._max_retries):
             chunksize = 1  # these are meant for a call
         native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))  # type: ignore[attr-defined]
@@ -92,6 +94,8 @@ class _PoolExecutor(Submitter, Executor):
             if formats is not None and len(formats[0]) == len(iterables):
                 many = NativeMap(self, fn, iterables, formats)
                 return many.run(self._max_workers, timeout, chunksize, buffersize)
+        if buffersize is not None and chunksize is None:
+            chunksize = 1  # as many calls ahead as the buffer has places
         chunked = chunksize != 1 and not native and not isinstance(fn, NativeTask)
         return map_calls(
             self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
@@ -425,5 +429,6 @@ def _finish_all() -> None:
     _exiting = True
     for crew in list(_live):
         if crew.pool.owner == os.getpid():
+            crew.pool.exiting = not crew.pool.closing
             crew.close()
             crew.join()

@@ -31,6 +31,27 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
     return number
 
 
+def map_chunksize(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not hasattr(type(value), "__index__"):
+        raise TypeError(f"chunksize must be an integer or None, got {value!r}")
+    if value.__index__() < 1:
+        raise ValueError(f"chunksize must be >= 1, got {value!r}")
+    return int(value.__index__())
+
+
+def map_buffersize(value: Any) -> int | None:
+    """The errors are worded as in the standard library."""
+    if value is None:
+        return None
+    if not hasattr(type(value), "__index__"):
+        raise TypeError(f"buffersize must be an integer or None, got {value!r}")
+    if value.__index__() < 1:
+        raise ValueError(f"buffersize must be None or > 0, got {value!r}")
+    return int(value.__index__())
+
+
 def seconds(name: str, value: Any, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds from 0 to {most:g}, got {value!r}")
