@@ -204,7 +204,10 @@ cdef list python_arguments(Callable c, bytes request):
     memcpy(&head, PyBytes_AS_STRING(request), sizeof(head))
     if head.buffers:
         return ["..."]
-    value = pickle_loads(request[stream_at:stream_at + head.stream_size])
+    stream = request[stream_at:stream_at + head.stream_size]
+    if b"multiprocessing.resource_sharer" in stream:
+        return ["..."]  # a descriptor that can be fetched only once, and was
+    value = pickle_loads(stream)
     if c.id == 0:
         value = value[1:]
     elif not head.flags & FL_PICKLE_KEYWORDS:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 
 from . import _core, _errors, _supervisor
+from ._descriptors import Lender
 
 _INTERRUPT_GRACE = 0.5
 _LEAVE_GRACE = 10.0
@@ -65,6 +66,7 @@ class Crew:
         self.recruited = False
         self.finished = threading.Event()
         self.leaving = False
+        self.lender = Lender()
         pool.crew = self
 
     # -- from any thread ------------------------------------------------------
@@ -91,6 +93,7 @@ class Crew:
             except BaseException:
                 self._recruiting_failed()
                 raise
+            self.supervisor.call(self.supervisor.watch, self.lender.fd, self.lender.serve)
             self.supervisor.call(self._start_wanted)
 
     def _recruiting_failed(self) -> None:
@@ -167,6 +170,7 @@ class Crew:
         self.over = True
         self.pool.crew = None
         self.pool.close()
+        self.lender.close()
         self.finished.set()
 
     # -- starting ----------------------------------------------------------------------
@@ -217,7 +221,7 @@ class Crew:
                 executable=self.program,
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
-                pass_fds=(region, bell) if real < 0 else (region, bell, real),
+                pass_fds=[fd for fd in (region, bell, self.lender.far, real) if fd >= 0],
                 env={
                     **os.environ,
                     **self.env,
@@ -330,6 +334,7 @@ class Crew:
             self._doom(_LEAVE_GRACE)
         self._start_wanted()  # which takes them back now
         if not self.workers:
+            self.supervisor.unwatch(self.lender.fd)
             self.over = True
             _supervisor.dismiss(self)
             pool.kick()
@@ -343,4 +348,5 @@ class Crew:
         self.collector = None
         self.over = True
         self.pool.forget_in_child()
+        self.lender.close()
         self.finished.set()
