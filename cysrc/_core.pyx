@@ -54,6 +54,7 @@ from pickle import PickleBuffer
 from types import GenericAlias
 
 from . import _errors, _pickling as pickling
+from ._glance import glance
 
 cdef extern from "Python.h":
     PyTypeObject *Py_TYPE(PyObject *o)

@@ -327,7 +327,7 @@ cdef bint set_up() except -1:
         return True
     try:
         from fuload_exec import _worker_setup
-        _worker_setup.prepare(PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size))
+        _worker_setup.prepare(PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size), worker.index)
     except BaseException as error:
         failed_setup = traceback_text(error)
         reply_text(FL_REPLY_SETUP_FAILED, failed_setup)

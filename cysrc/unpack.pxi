@@ -217,7 +217,7 @@ cdef list python_arguments(Callable c, bytes request):
     memcpy(&head, PyBytes_AS_STRING(request), sizeof(head))
     if head.buffers:
         return ["..."]
-    value = pickling.glance(request[stream_at:stream_at + head.stream_size])
+    value = glance(request[stream_at:stream_at + head.stream_size])
     if c.id == 0:
         value = value[1:]
     elif not head.flags & FL_PICKLE_KEYWORDS:

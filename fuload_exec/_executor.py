@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _parameters as parameters
 from ._arrays import NativeMap, map_array
 from ._core import Pool, Submitter, item_formats
+from ._descriptors import Lender
 from ._future import FuloadFuture
 from ._map import map_calls
 from ._native import NativeFunction, NativeTask
@@ -298,11 +299,11 @@ class FuloadExecutor(_PoolExecutor):
             cpus=cpus,
             name=name,
         )
-        pool.setup = _PythonSetup(initializer, initargs)
         if command is None:
             self._crew = Crew(pool, [name], worker_program(), env, handle_sigint, False)
         else:
             self._crew = Crew(pool, command, command[0], env, handle_sigint, True)
+        pool.setup = _PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
         self._use(pool, timeout, max_retries)
         _live.add(self._crew)
         self._ended = weakref.finalize(self, Crew.close, self._crew)
@@ -351,34 +352,52 @@ class _PythonSetup:
     """Made into bytes before the first Python task: the interpreter to become,
     and what it does then."""
 
-    def __init__(self, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        initializer: Callable[..., Any] | None,
+        initargs: tuple[Any, ...],
+        mp_context: Any,
+        workers: int,
+        lender: Lender,
+    ) -> None:
         self.initializer = initializer
         self.initargs = initargs
+        self.mp_context = mp_context
+        self.workers = workers
+        self.lender = lender
 
     def __call__(self) -> tuple[bytes, bytes]:
+        from ._inheritance import dump_for_workers, original_directory, process_data
         from ._pickling import dump_in_band
 
+        host = b"".join(os.fsencode(a) + b"\0" for a in _interpreter())
         initializer = None
         if self.initializer is not None:
-            initializer = dump_in_band((self.initializer, self.initargs))
+            initializer = dump_for_workers((self.initializer, self.initargs), self.lender)
+            # A lock's name, a shared value: workers that come later need them too.
+            self.lender.holds = self.initializer, self.initargs
         name, path = _main_module()
         setup = {
-            "sys_path": list(sys.path),
+            "sys_path": [original_directory() or folder if folder == "" else folder for folder in sys.path],
             "sys_argv": list(sys.argv),
             "dir": _working_directory(),
             "main_name": name,
             "main_path": path,
             "initializer": initializer,
+            "process": process_data(self.mp_context, self.workers),
+            "lender": self.lender.address,
         }
-        return b"".join(os.fsencode(a) + b"\0" for a in _interpreter()), dump_in_band(setup)
+        return host, dump_in_band(setup)
 
 
 def _interpreter() -> list[str]:
     import subprocess
 
+    from ._inheritance import interpreter
+
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = f"import sys; sys.path.insert(0, {home!r}); from fuload_exec._host import main; main()"
-    return [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+    return [interpreter(), *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
 
 
 def _working_directory() -> str | None:
@@ -398,8 +417,10 @@ def _main_module() -> tuple[str | None, str | None]:
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         return name, None
+    from ._inheritance import original_directory
+
     path: str = main.__file__  # type: ignore[union-attr, assignment]
-    return None, os.path.join(_working_directory() or "", path)
+    return None, os.path.join(original_directory() or "", path)
 
 
 def _refuse_while_main_is_imported() -> None:

@@ -11,6 +11,7 @@ import time
 from collections import deque
 
 from . import _core, _errors, _supervisor
+from ._descriptors import Lender
 
 _INTERRUPT_GRACE = 0.5
 _LEAVE_GRACE = 10.0
@@ -74,6 +75,7 @@ class Crew:
         self.recruited = False
         self.finished = threading.Event()
         self.leaving = False
+        self.lender = Lender()
         pool.crew = self
 
     # -- from any thread ------------------------------------------------------
@@ -100,6 +102,7 @@ class Crew:
             except BaseException:
                 self._recruiting_failed()
                 raise
+            self.supervisor.call(self.supervisor.watch, self.lender.fd, self.lender.serve)
             self.supervisor.call(self._start_wanted)
 
     def _recruiting_failed(self) -> None:
@@ -187,6 +190,7 @@ class Crew:
         self.over = True
         self.pool.crew = None
         self.pool.close()
+        self.lender.close()
         self.finished.set()
 
     # -- starting ----------------------------------------------------------------------
@@ -237,7 +241,7 @@ class Crew:
                 executable=self.program,
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
-                pass_fds=(region, bell) if real < 0 else (region, bell, real),
+                pass_fds=[fd for fd in (region, bell, self.lender.far, real) if fd >= 0],
                 env={
                     **os.environ,
                     **self.env,
@@ -356,6 +360,8 @@ class Crew:
             self._doom(_LEAVE_GRACE)
         self._start_wanted()  # which takes them back now
         if not self.workers:
+            if self.supervisor is not None:
+                self.supervisor.unwatch(self.lender.fd)
             self.over = True
             _supervisor.dismiss(self)
             pool.kick()
@@ -369,4 +375,5 @@ class Crew:
         self.collector = None
         self.over = True
         self.pool.forget_in_child()
+        self.lender.close()
         self.finished.set()
