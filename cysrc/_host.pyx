@@ -19,7 +19,26 @@ from libc.string cimport memcpy, memset
 
 from protocol cimport *
 
-from _pickle import dumps as pickle_dumps, loads as pickle_loads
+
+def _import_pickler():
+    """_pickle asks functools for `partial` alone, which is written in C; the
+    rest of functools, and collections with it, would take longer to import
+    than everything else here."""
+    import sys
+    modules = sys.modules
+    if "functools" in modules:
+        import _pickle
+    else:
+        import _functools
+        modules["functools"] = _functools
+        try:
+            import _pickle
+        finally:
+            del modules["functools"]
+    return _pickle.loads
+
+
+pickle_loads = _import_pickler()
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:

@@ -6,7 +6,7 @@
 1024
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # type checkers take it as true; typing itself is slow to import
 
 if TYPE_CHECKING:
     from ._errors import (

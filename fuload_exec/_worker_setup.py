@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-import types
 from _pickle import loads
 
 TYPE_CHECKING = False
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class _LazyMain(types.ModuleType):
+class _LazyMain(type(sys)):  # types.ModuleType, which is slower to import
     """Stands for `__main__` until a task asks it for something; then the
     parent's main module is imported as multiprocessing does it."""
 
