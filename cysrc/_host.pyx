@@ -325,7 +325,7 @@ cdef int reply_error(int kind, object error) except -1:
         # The exception itself cannot be pickled: the reason can, and the text.
         from pickle import PicklingError
         reason = PicklingError(f"{type(error).__qualname__} cannot be pickled: {said(failure)}")
-        reply_pickle(kind, (pickle_dumps(reason, 5), text))
+        reply_pickle(kind, (pickling().dump_in_band(reason), text))
     return 0
 
 

@@ -62,8 +62,9 @@ def dump(value: object) -> tuple[bytes, list[PickleBuffer] | None]:
 
 
 def dump_in_band(value: object) -> bytes:
-    """The same as one stream, of plain data."""
-    return _dumps(value, 5)
+    """The same as one stream."""
+    stream, buffers = dump(value)
+    return stream if not buffers else _dumps(value, 5)
 
 
 # -- reducers that were registered with multiprocessing ---------------------------------
