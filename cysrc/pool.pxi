@@ -304,7 +304,15 @@ cdef class Pool:
             if fl_state_of(fl_load(&self.region.states[i])) == FL_GONE and self.bell.pidfds[i] < 0:
                 fl_store(&self.region.states[i], fl_state_word(FL_STARTING, 0, 0))
                 self.started += 1
-                self.crew.start(i)
+                wanted = self.crew.wanted
+                wanted.append(i)
+                try:
+                    self.crew.start()
+                except BaseException:  # no stack left, Ctrl-C: it may not even have begun
+                    if i in wanted:
+                        wanted.remove(i)
+                        self.not_wanted(i)
+                    raise
                 return True
         return False
 
@@ -558,6 +566,17 @@ cdef class Pool:
             feed(self)
         return True
 
+    cdef bint take_back(self, CoreFuture future) except -1:
+        """submit() is about to raise: then the task must not run. False if a
+        worker has it already."""
+        self.watch_ring()  # what else was published: the collector sees to it
+        if not self.withdraw(future):
+            return False
+        future.pool = None
+        self.submitted -= 1
+        self.unfinished -= 1
+        return True
+
     cdef bint condemn(self, CoreFuture future) except -1:
         """End a task that runs, and its worker."""
         cdef uint32_t worker
@@ -719,10 +738,14 @@ cdef class Pool:
 
     def worker_not_wanted(self, uint32_t index):
         """It was asked for and not forked yet: take that back."""
+        self.not_wanted(index)
+
+    cdef int not_wanted(self, uint32_t index) except -1:
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
         self.started -= 1
         if not self.started:
             self.resume()
+        return 0
 
     cdef int resume(self) except -1:
         """The last of the workers that an interrupt ended is buried."""

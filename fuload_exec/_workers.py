@@ -67,7 +67,7 @@ class Crew:
         self.attaching: dict[int, float] = {}  # until when
         self.workers: dict[int, Worker] = {}
         self.wanted: deque[int] = deque()
-        self.orders: dict[int, int] = {}  # how often each index was wanted: which worker of that index is meant
+        self.orders: dict[int, int] = {}  # how often each index was started: which worker of that index is meant
         self.doomed: dict[Worker, float] = {}  # when they are killed, unless they leave
         self.supervisor: _supervisor.Supervisor | None = None
         self.collector: threading.Thread | None = None
@@ -80,10 +80,8 @@ class Crew:
 
     # -- from any thread ------------------------------------------------------
 
-    def start(self, index: int) -> None:
-        """The pool wants worker `index`."""
-        self.orders[index] = self.orders.get(index, 0) + 1
-        self.wanted.append(index)
+    def start(self) -> None:
+        """The pool has put the index of a worker into `wanted`."""
         self._recruit()
         if self.supervisor is not None:
             self.supervisor.call(self._start_wanted)
@@ -201,6 +199,7 @@ class Crew:
             if self.leaving:
                 self.pool.worker_not_wanted(index)
                 continue
+            self.orders[index] = self.orders.get(index, 0) + 1
             try:
                 self._start(index)
             except Exception as error:
