@@ -10,10 +10,13 @@ from _pickle import loads
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
     from typing import Any
+else:
+    ModuleType = type(sys)  # without importing types
 
 
-class _LazyMain(type(sys)):  # types.ModuleType, which is slower to import
+class _LazyMain(ModuleType):
     """Stands for `__main__` until a task asks it for something; then the
     parent's main module is imported as multiprocessing does it."""
 
@@ -65,7 +68,7 @@ class _AfterImport:
     """A finder that finds nothing itself: it has a function called with each of
     some modules as soon as whoever finds it has imported it."""
 
-    def __init__(self, acts: dict[str, Callable[[types.ModuleType], None]]) -> None:
+    def __init__(self, acts: dict[str, Callable[[ModuleType], None]]) -> None:
         self.acts = acts
         for name in [name for name in acts if name in sys.modules]:
             self.act(sys.modules[name])
@@ -80,7 +83,7 @@ class _AfterImport:
                 return spec
         return None
 
-    def act(self, module: types.ModuleType) -> None:
+    def act(self, module: ModuleType) -> None:
         act = self.acts.pop(module.__name__, None)
         if act is not None:
             act(module)
@@ -97,7 +100,7 @@ class _Loader:
     def create_module(self, spec: Any) -> Any:
         return self.loader.create_module(spec)
 
-    def exec_module(self, module: types.ModuleType) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = module.__spec__.loader = self.loader  # type: ignore[union-attr]
         self.loader.exec_module(module)
         self.after.act(module)
@@ -107,12 +110,12 @@ def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int,
     """Once something imports it, it says what it says in a spawned child; most
     workers never import it."""
 
-    def adopt(multiprocessing: types.ModuleType) -> None:
+    def adopt(multiprocessing: ModuleType) -> None:
         from ._worker_process import adopt
 
         adopt(multiprocessing, data, index)
 
-    def share_tracker(module: types.ModuleType) -> None:
+    def share_tracker(module: ModuleType) -> None:
         from ._worker_process import share_tracker
 
         share_tracker(module, lender)
