@@ -19,7 +19,26 @@ from libc.string cimport memcpy, memset
 
 from protocol cimport *
 
-from _pickle import dumps as pickle_dumps, loads as pickle_loads
+
+def _import_pickler():
+    """_pickle asks functools for `partial` alone, which is written in C; the
+    rest of functools, and collections with it, would take longer to import
+    than everything else here."""
+    import sys
+    modules = sys.modules
+    if "functools" in modules:
+        import _pickle
+    else:
+        import _functools
+        modules["functools"] = _functools
+        try:
+            import _pickle
+        finally:
+            del modules["functools"]
+    return _pickle.loads
+
+
+pickle_loads = _import_pickler()
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
@@ -214,17 +233,22 @@ cdef void reply_text(int kind, str message) noexcept:
     reply_kind = kind
 
 
+cdef object pickling():
+    global _pickling
+    if _pickling is None:
+        from fuload_exec import _pickling as module
+        _pickling = module
+    return _pickling
+
+
 cdef int reply_pickle(int kind, object value) except -1:
-    global reply_kind, _pickling
+    global reply_kind
     cdef fl_pickle head
     cdef uint64_t size, at, part
     cdef Py_buffer buffer
     cdef char *to
     cdef Py_ssize_t i, count
-    if _pickling is None:
-        from fuload_exec import _pickling as module
-        _pickling = module
-    stream, buffers = _pickling.dump(value)
+    stream, buffers = pickling().dump(value)
     raws = [b.raw() for b in buffers] if buffers else ()
     count = len(raws)
     head.buffers = <uint32_t>count
@@ -284,14 +308,24 @@ cdef str traceback_text(object error):
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
+cdef str said(object error):
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
+
+
 cdef int reply_error(int kind, object error) except -1:
+    """The exception and its traceback apart: if the parent cannot rebuild the
+    one, it still has the other."""
     text = traceback_text(error)
     try:
-        reply_pickle(kind, (error, text))
-    except Exception as failure:
+        reply_pickle(kind, (pickling().dump_in_band(error), text))
+    except BaseException as failure:
         # The exception itself cannot be pickled: the reason can, and the text.
         from pickle import PicklingError
-        reply_pickle(kind, (PicklingError(f"{type(error).__qualname__} cannot be pickled: {failure}"), text))
+        reason = PicklingError(f"{type(error).__qualname__} cannot be pickled: {said(failure)}")
+        reply_pickle(kind, (pickling().dump_in_band(reason), text))
     return 0
 
 
@@ -312,7 +346,7 @@ cdef bint set_up() except -1:
         return True
     try:
         from fuload_exec import _worker_setup
-        _worker_setup.prepare(PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size))
+        _worker_setup.prepare(PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size), worker.index)
     except BaseException as error:
         failed_setup = traceback_text(error)
         reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
@@ -344,7 +378,12 @@ cdef int run_task(list views, Kept kept) except -1:
         worker.in_python_task = True
         value = fn(*args, **kwargs) if kwargs else fn(*args)
         worker.in_python_task = False
-        reply_value(value)
+        try:
+            reply_value(value)
+        except Exception:
+            if not hasattr(fn, "__fuload_picklable__"):
+                raise
+            reply_value(fn.__fuload_picklable__(value))
     except BaseException as error:
         worker.in_python_task = False
         fn = args = kwargs = value = None
@@ -363,7 +402,7 @@ cdef void call_python(fl_worker *w) noexcept:
         if views:
             keep_escaped(views, kept)
     except BaseException as error:
-        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {error}")
+        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {said(error)}")
     fl_reply_send(w, reply_kind)
 
 

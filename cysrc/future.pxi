@@ -59,6 +59,8 @@ cdef class CoreFuture:
     def __dealloc__(self):
         free(self.again)
 
+    __class_getitem__ = classmethod(GenericAlias)
+
     # -- what concurrent.futures reads ------------------------------------
 
     @property
@@ -197,7 +199,9 @@ cdef class CoreFuture:
         if pool is not None:
             if pool.forks != fuload_forks:
                 raise RuntimeError("this future belongs to the process that this one was forked from")
-            self.watch(due)
+            self.look()
+            if not self.ended():
+                self.watch(due)
             if not self.ended() and pool.crew is not None:
                 pool.crew.busy()
         while not self.ended():
@@ -245,14 +249,15 @@ cdef class CoreFuture:
                 pool.take(<uint32_t>self.slot)
                 if self.ended():
                     return 0
-            if fl_now() >= now + 1500:
+            if fl_now() >= now + HOLD_NS:
                 break
             fl_pause()
-        while not self.ended() and self.pool is not None and not pool.gone():
+        while not self.ended() and self.pool is not None and not pool.gone() and now >= pool.contended_until:
             pool.watch_flags(self.slot, until)
             pool.collect()
             PyErr_CheckSignals()
-            if fl_now() >= until:
+            now = fl_now()
+            if now >= until:
                 break
         return 0
 
@@ -299,7 +304,7 @@ cdef class CoreFuture:
             outcome = HAS_RESULT
         except BaseException as error:
             # Code of the user's may have been interrupted: then the reply stays.
-            if isinstance(error, KeyboardInterrupt) and self.kind != FL_REPLY_RAISED:
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
             value = error.args[0] if type(error) is _Raised else error
             outcome = HAS_EXCEPTION
@@ -309,6 +314,21 @@ cdef class CoreFuture:
         return 0
 
     # -- the end --------------------------------------------------------------
+
+    cdef int fail_at_once(self, Pool pool, object error) except -1:
+        """The arguments cannot be pickled: the task never leaves this process.
+        The traceback becomes text, as it would keep them alive."""
+        from concurrent.futures.process import _RemoteTraceback
+        import traceback
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        error.__traceback__ = error.__context__ = None
+        error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+        self.outcome = HAS_EXCEPTION
+        self._value = error
+        self.status = FINISHED
+        pool.submitted += 1
+        pool.failed += 1
+        return 0
 
     cdef int settle(self, int outcome, object value) except -1:
         """The outcome is known. Announce it, or leave that to the collector
@@ -403,12 +423,17 @@ cdef class CoreFuture:
 
     cdef int call_back(self) except -1:
         callbacks = self.callbacks
+        raised = None
         self.callbacks = None
         for callback in callbacks or ():
             try:
                 callback(self)
             except Exception:
                 LOGGER.exception("exception calling callback for %r", self)
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
         return 0
 
     def _invoke_callbacks(self):

@@ -56,11 +56,15 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
     cdef bytes stream
     if c is None:
         pool.ready_for_python()
-        stream, buffers = pickling.dump((fn, args, kwargs))
-    elif not kwargs and is_plain(args):
-        stream, buffers = pickle_dumps(args, 5), None
-    else:
-        stream, buffers = pickling.dump((args, kwargs) if kwargs else args)
+    try:
+        if c is None:
+            stream, buffers = pickling.dump((fn, args, kwargs))
+        elif not kwargs and is_plain(args):
+            stream, buffers = pickle_dumps(args, 5), None
+        else:
+            stream, buffers = pickling.dump((args, kwargs) if kwargs else args)
+    except Exception as error:
+        return future.fail_at_once(pool, error)
     head.buffers = 0
     head.flags = FL_PICKLE_KEYWORDS if kwargs else 0
     head.stream_size = <uint64_t>PyBytes_GET_SIZE(stream)

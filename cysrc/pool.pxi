@@ -51,7 +51,8 @@ cdef class Pool:
     cdef int forks
     cdef readonly str name
     cdef readonly unsigned long collector_thread
-    cdef uint64_t parent_spin_ns
+    cdef uint64_t parent_spin_ns, late_ns
+    cdef uint64_t contended_until  # until then result() sleeps instead of polling
     cdef uint64_t max_pending
     cdef public object crew, setup, broken
     cdef public bint closing, cancel_running
@@ -60,6 +61,7 @@ cdef class Pool:
     # the supervisor looks for those past it (0: there is none to look for).
     cdef uint64_t limited, least_limit_ns
     cdef readonly uint64_t look_at_ns
+    cdef public bint exiting       # closed by the end of the interpreter
     cdef bint mapped
     cdef bint paused               # nothing is published until all workers are buried
     cdef uint64_t looked_ns        # when SIGINT's handler was last looked at
@@ -78,8 +80,7 @@ cdef class Pool:
         self.region.fd = -1
 
     def __init__(self, *, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
-                 uint64_t max_pending, uint64_t max_tasks, bint cancel_running, double spin, double parent_spin,
-                 uint32_t cpus, str name):
+                 uint64_t max_pending, uint64_t max_tasks, bint cancel_running, double spin, bint adapt, uint32_t cpus, str name):
         cdef uint32_t i
         self.owner = getpid()
         self.forks = fuload_forks
@@ -105,7 +106,8 @@ cdef class Pool:
         self.os.ring_worker = ring_worker
         self.os.ring_collector = ring_collector
         header = self.region.header
-        header.spin_ns = <uint64_t>(spin * 1e9)
+        header.spin_ns = self.parent_spin_ns = <uint64_t>(spin * 1e9)
+        header.late_ns = self.late_ns = LATE_NS if adapt else 0
         header.max_tasks = max_tasks
         header.cpus = cpus
         header.max_pollers = max(1, cpus - 1)
@@ -115,7 +117,6 @@ cdef class Pool:
         import signal
         for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             header.signal_mask |= <uint64_t>1 << (<int>number - 1)
-        self.parent_spin_ns = <uint64_t>(parent_spin * 1e9)
         self.max_pending = max_pending
         self.cancel_running = cancel_running
         self.known = {}
@@ -202,11 +203,14 @@ cdef class Pool:
 
     cdef int refuse(self) except -1:
         if self.broken is not None:
-            raise self.broken
+            # One of its own for each: a shared one would collect tracebacks.
+            error = type(self.broken)(*self.broken.args)
+            error.__cause__ = self.broken.__cause__
+            raise error
         if self.forks != fuload_forks:
             raise RuntimeError(f"this executor belongs to process {self.owner}, which this process was forked "
                                f"from: make one of its own")
-        raise RuntimeError("cannot schedule new futures after shutdown")
+        raise RuntimeError(f"cannot schedule new futures after {'interpreter ' if self.exiting else ''}shutdown")
 
     cdef int wait_for_room(self) except -1:
         while self.unfinished >= self.max_pending and not self.closing and self.broken is None:
@@ -300,7 +304,15 @@ cdef class Pool:
             if fl_state_of(fl_load(&self.region.states[i])) == FL_GONE and self.bell.pidfds[i] < 0:
                 fl_store(&self.region.states[i], fl_state_word(FL_STARTING, 0, 0))
                 self.started += 1
-                self.crew.start(i)
+                wanted = self.crew.wanted
+                wanted.append(i)
+                try:
+                    self.crew.start()
+                except BaseException:  # no stack left, Ctrl-C: it may not even have begun
+                    if i in wanted:
+                        wanted.remove(i)
+                        self.not_wanted(i)
+                    raise
                 return True
         return False
 
@@ -321,7 +333,7 @@ cdef class Pool:
     def nudge(self):
         """A worker that was stopped between calling the collector and writing
         the eventfd must not keep everybody from it."""
-        if not self.gone() and fl_load(&self.region.header.collector) == FL_COLLECTOR_CALLED:
+        if not self.gone() and fl_load(&self.region.notices.collector) == FL_COLLECTOR_CALLED:
             ring_collector(&self.bell)
 
     # -- waiting and collecting -----------------------------------------------------
@@ -331,7 +343,7 @@ cdef class Pool:
         shows something finished."""
         cdef fl_header *header = self.region.header
         cdef fl_slot *s = NULL
-        cdef uint64_t word = 0
+        cdef uint64_t word = 0, before, now
         cdef uint32_t generation = 0
         cdef int i
         if slot >= 0:
@@ -353,10 +365,15 @@ cdef class Pool:
                         if not under_way(word, generation):
                             break
                     fl_pause()
-                if fl_now() >= until:
+                before = fl_now()
+                if before >= until:
                     break
                 # The worker may be waiting for this very CPU.
                 sched_yield()
+                now = fl_now()
+                if self.late_ns and now - before > self.late_ns:
+                    self.contended_until = now + CONTENDED_NS
+                    break
         self.watching -= 1
         # After this store the caller looks at the flags once more (collect):
         # a worker that saw us watching does not call the collector.
@@ -549,6 +566,17 @@ cdef class Pool:
             feed(self)
         return True
 
+    cdef bint take_back(self, CoreFuture future) except -1:
+        """submit() is about to raise: then the task must not run. False if a
+        worker has it already."""
+        self.watch_ring()  # what else was published: the collector sees to it
+        if not self.withdraw(future):
+            return False
+        future.pool = None
+        self.submitted -= 1
+        self.unfinished -= 1
+        return True
+
     cdef bint condemn(self, CoreFuture future) except -1:
         """End a task that runs, and its worker."""
         cdef uint32_t worker
@@ -600,9 +628,15 @@ cdef class Pool:
         """Cancel what no worker has begun; shutdown() calls it, and callbacks
         are called here, as cancel() does."""
         cdef CoreFuture future
+        raised = None
         if not self.gone():
             for future in self.withdraw_all(False):
-                future.announce(CANCELLED, callbacks_here=True)
+                try:
+                    future.announce(CANCELLED, callbacks_here=True)
+                except BaseException as error:  # Ctrl-C in a callback: the others end all the same
+                    raised = error
+        if raised is not None:
+            raise raised
 
     def interrupt(self):
         """After SIGINT: cancel everything. Until the workers that live now
@@ -682,10 +716,10 @@ cdef class Pool:
 
     cdef object request_of(self, uint32_t slot):
         """For messages: the request, if it is short."""
-        cdef fl_slot *s = fl_slot_at(&self.region, slot)
-        if s.request_size > self.region.header.slot_size:
+        cdef uint64_t size = fl_slot_at(&self.region, slot).request_size
+        if size > self.region.header.slot_size:
             return None
-        return PyBytes_FromStringAndSize(fl_slot_area(&self.region, slot, FL_REQUEST), <Py_ssize_t>s.request_size)
+        return PyBytes_FromStringAndSize(fl_slot_area(&self.region, slot, FL_REQUEST), <Py_ssize_t>size)
 
     # -- workers come and go; the supervisor calls these ---------------------------------
 
@@ -704,10 +738,14 @@ cdef class Pool:
 
     def worker_not_wanted(self, uint32_t index):
         """It was asked for and not forked yet: take that back."""
+        self.not_wanted(index)
+
+    cdef int not_wanted(self, uint32_t index) except -1:
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
         self.started -= 1
         if not self.started:
             self.resume()
+        return 0
 
     cdef int resume(self) except -1:
         """The last of the workers that an interrupt ended is buried."""
@@ -886,7 +924,9 @@ cdef class Pool:
         if self.broken is None:
             self.broken = error
         for future in self.withdraw_all(True):
-            future.settle(HAS_EXCEPTION, BrokenProcessPool(reason))
+            own = BrokenProcessPool(reason)
+            own.__cause__ = error.__cause__
+            future.settle(HAS_EXCEPTION, own)
         while self.blocked:
             self.blocked.popleft().release()
         if self.crew is not None:
@@ -937,19 +977,18 @@ cdef class Pool:
 
     cdef int wait_for_events(self, int timeout_ms) noexcept nogil:
         """Sleep until called. Returns how many workers ought to be started."""
-        cdef fl_header *header = self.region.header
         cdef pollfd p
         cdef uint64_t count
         cdef int starts = 0
         while True:
             # Asleep first, then the look: pairs with fl_collector_call.
-            fl_store(&header.collector, FL_COLLECTOR_ASLEEP)
+            fl_store(&self.region.notices.collector, FL_COLLECTOR_ASLEEP)
             if not flag_load(&self.kicked) and not fl_flags_any(&self.region):
                 p.fd = self.bell.fd
                 p.events = POLLIN
                 p.revents = 0
                 poll(&p, 1, TICK_MS if flag_load(&self.timed) and timeout_ms != 0 else timeout_ms)
-            fl_swap(&header.collector, FL_COLLECTOR_AWAKE)
+            fl_swap(&self.region.notices.collector, FL_COLLECTOR_AWAKE)
             read(self.bell.fd, &count, sizeof(count))
             if flag_load(&self.timed):
                 starts = self.tick()
@@ -1080,24 +1119,34 @@ cdef object empty_tuple = ()
 ctypedef object (*new_function)(PyTypeObject *, PyObject *, PyObject *)
 
 
+cdef object not_a_pickle():
+    return _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+
+
 cdef object copy_pickle(char *at, uint64_t size):
-    """(stream, buffers) out of a reply; ValueError if it is none."""
+    """(stream, buffers) out of a reply. Every length is read once, checked and
+    then used: a worker gone wild may be writing there."""
     cdef fl_pickle head
-    cdef uint64_t stream_at, part, offset
+    cdef uint64_t part, length, offset
     cdef uint32_t i
-    if not fl_pickle_check(at, size, &stream_at):
-        raise _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+    if size < sizeof(head):
+        raise not_a_pickle()
     memcpy(&head, at, sizeof(head))
-    stream = PyBytes_FromStringAndSize(at + stream_at, <Py_ssize_t>head.stream_size)
+    offset = sizeof(head) + 8 * <uint64_t>head.buffers
+    if head.buffers > FL_MAX_BUFFERS or offset > size or head.stream_size > size - offset:
+        raise not_a_pickle()
+    stream = PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>head.stream_size)
     if not head.buffers:
         return (stream, None)
     buffers = []
-    offset = stream_at + head.stream_size
+    offset += head.stream_size
     for i in range(head.buffers):
-        memcpy(&part, at + sizeof(head) + 8 * i, 8)
+        memcpy(&length, at + sizeof(head) + 8 * i, 8)
+        part = length & ~FL_BUFFER_READONLY
         offset = fl_round(offset, FL_LINE)
-        if part & FL_BUFFER_READONLY:
-            part &= ~FL_BUFFER_READONLY
+        if offset > size or part > size - offset:
+            raise not_a_pickle()
+        if length & FL_BUFFER_READONLY:
             buffers.append(PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>part))
         else:
             buffers.append(PyByteArray_FromStringAndSize(at + offset, <Py_ssize_t>part))

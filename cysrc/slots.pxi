@@ -63,7 +63,10 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
     future.pool = pool
     if future.submitted_ns - pool.looked_ns > LOOK_NS:
         pool.looked_ns = future.submitted_ns
-        pool.crew.busy()
+        try:
+            pool.crew.busy()
+        except RecursionError:
+            pool.looked_ns = 0  # the next submit() sees to it
     Py_INCREF(future)
     pool.unfinished += 1
     pool.submitted += 1
@@ -71,7 +74,11 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
         pool.limit(future)
     if task == NULL:
         publish(pool, <uint32_t>place.slot, <PyObject *>future, function, kind, size)
-        announce_work(pool, 1)
+        try:
+            announce_work(pool, 1)
+        except BaseException:
+            if pool.take_back(future):
+                raise
         return 0
     task.future = <PyObject *>future
     task.function = function
@@ -86,7 +93,11 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
     future.task = task
     pool.queued += 1
     if pool.free_count:
-        feed(pool)
+        try:
+            feed(pool)
+        except BaseException:
+            if pool.take_back(future):
+                raise
     return 0
 
 

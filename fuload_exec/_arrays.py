@@ -7,12 +7,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._map import cancel, chunk_sizes, count_of
 from ._native import NativeFunction
+
+if TYPE_CHECKING:
+    from ._future import FuloadFuture
 
 __all__ = ["NativeMap", "map_array"]
 
@@ -85,7 +87,7 @@ class NativeMap:
     def run(self, workers: int, timeout: float | None, chunksize: int | None, buffersize: int | None) -> Iterator[Any]:
         due = None if timeout is None else time.monotonic() + timeout
         tasks = self.tasks(chunk_sizes(chunksize, self.known, workers, _LARGEST_CHUNK))
-        futures: deque[Future[Any]] = deque()
+        futures: deque[FuloadFuture[Any]] = deque()
         try:
             futures.extend(self._submit(task) for task in itertools.islice(tasks, buffersize))
         except BaseException:
@@ -93,10 +95,10 @@ class NativeMap:
             raise
         return self._results(tasks, futures, due)
 
-    def _submit(self, task: tuple[list[Any], int]) -> Future[Any]:
+    def _submit(self, task: tuple[list[Any], int]) -> FuloadFuture[Any]:
         return _core.submit_map(self.submitter, self.fn, *task, None)
 
-    def _results(self, tasks: Iterator[Any], futures: deque[Future[Any]], due: float | None) -> Iterator[Any]:
+    def _results(self, tasks: Iterator[Any], futures: deque[FuloadFuture[Any]], due: float | None) -> Iterator[Any]:
         try:
             while futures:
                 future = futures.popleft()
@@ -133,7 +135,7 @@ def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[A
         columns.append(_column(value, array, letter, results, where))
     flat = memoryview(results.reshape(-1))
     count = results.size
-    futures: deque[Future[Any]] = deque()
+    futures: deque[FuloadFuture[Any]] = deque()
     ahead = _CHUNKS_AHEAD if workers == 1 else count
     try:
         at = 0
@@ -170,7 +172,8 @@ def _column(value: Any, array: Any, letter: str, results: Any, where: str) -> An
         return (array.astype(letter).item(),)
     if numpy.may_share_memory(array, results):
         array = array.copy()  # results come back while later items are still to be read
-    return memoryview(numpy.ascontiguousarray(numpy.broadcast_to(array, results.shape), dtype=letter).reshape(-1))
+    column: Any = numpy.ascontiguousarray(numpy.broadcast_to(array, results.shape), dtype=letter)
+    return memoryview(column.reshape(-1))
 
 
 def _out(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -8,20 +8,32 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _parameters as parameters
 from ._arrays import NativeMap, map_array
 from ._core import Pool, Submitter, item_formats
+from ._descriptors import Lender
 from ._future import FuloadFuture
 from ._map import map_calls
 from ._native import NativeFunction, NativeTask
 from ._stats import PoolStats, WorkerStats
 from ._toolchain import worker_program
 from ._workers import Crew
+
+if TYPE_CHECKING:
+    from _ctypes import CFuncPtr
+    from multiprocessing.context import BaseContext
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Ts = TypeVarTuple("Ts")
+
+T = TypeVar("T")
 
 __all__ = ["FuloadExecutor", "OptionsView"]
 
@@ -49,44 +61,50 @@ class _PoolExecutor(Submitter, Executor):
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[T]:
         """Like map(fn, *iterables), with the calls made by the workers.
 
         Args:
             timeout: seconds from now until all results that are asked for
                 must be there; else TimeoutError.
-            chunksize: calls a task; None chooses it, 1 if tasks have a
-                timeout or are retried.
+            chunksize: calls a task; None chooses it: 1 with a buffer, and if
+                tasks have a timeout or are retried.
             buffersize: tasks submitted ahead of the results that are read;
                 None is all of them, at once.
+
+        Raises:
+            TypeError, ValueError: chunksize or buffersize is no int, or below 1.
+            RuntimeError: after shutdown.
 
         >>> with FuloadExecutor(2) as executor:
         ...     list(executor.map(abs, range(-3, 0)))
         [3, 2, 1]
         """
-        if chunksize is not None:
-            chunksize = parameters.whole_number("chunksize", chunksize, 1, 1 << 60)
-        if buffersize is not None:
-            buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
+        chunksize = parameters.map_chunksize(chunksize)
+        buffersize = parameters.map_buffersize(buffersize)
         if chunksize is None and (self._timeout is not None or self._max_retries):
             chunksize = 1  # these are meant for a call
-        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))
+        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))  # type: ignore[attr-defined]
         if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
             formats = item_formats(self, fn)
             if formats is not None and len(formats[0]) == len(iterables):
                 many = NativeMap(self, fn, iterables, formats)
                 return many.run(self._max_workers, timeout, chunksize, buffersize)
+        if buffersize is not None and chunksize is None:
+            chunksize = 1  # as many calls ahead as the buffer has places
         chunked = chunksize != 1 and not native and not isinstance(fn, NativeTask)
         return map_calls(
             self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
         )
 
-    def map_array(self, fn: Any, *arrays: Any, out: Any = None) -> Any:
+    def map_array(
+        self, fn: CFuncPtr | NativeFunction, *arrays: ArrayLike, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """A C function of numbers over arrays, broadcast as NumPy does it.
 
         Args:
@@ -104,7 +122,8 @@ class _PoolExecutor(Submitter, Executor):
         ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
         array([0., 1., 4., 9.])
         """
-        return map_array(self, self._max_workers, fn, arrays, out)
+        results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out)
+        return results
 
     def options(
         self, *, timeout: float | EllipsisType | None = ..., max_retries: int | EllipsisType = ...
@@ -199,7 +218,8 @@ class FuloadExecutor(_PoolExecutor):
         max_payload: most bytes of one request or reply; address space only.
         max_pending: submit() blocks while so many tasks are unfinished.
         spin: seconds that a worker, and a thread in result(), polls before
-            it sleeps; None adapts to the CPUs, 0 never polls.
+            it sleeps; None adapts to the CPUs and to how busy they are, 0 never
+            polls.
         handle_sigint: on SIGINT cancel everything and reap the workers, then
             let the previous handler run.
         cancel_running: Future.cancel() also stops a task that runs, as
@@ -219,12 +239,12 @@ class FuloadExecutor(_PoolExecutor):
     def __init__(
         self,
         max_workers: int | None = None,
-        mp_context: Any = None,
-        initializer: Callable[..., Any] | None = None,
-        initargs: tuple[Any, ...] = (),
+        mp_context: BaseContext | None = None,
+        initializer: Callable[[Unpack[Ts]], object] | None = None,
+        initargs: tuple[Unpack[Ts]] = (),  # type: ignore[assignment]
         *,
         max_tasks_per_child: int | None = None,
-        worker: Any = None,
+        worker: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         timeout: float | None = None,
         max_retries: int = 0,
         slots: int = 1024,
@@ -265,7 +285,6 @@ class FuloadExecutor(_PoolExecutor):
         _register_exit()
         self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
         self._mp_context = mp_context
-        polls = _SPIN_SECONDS if spin is None else spin
         pool = Pool(
             workers=self._max_workers,
             slots=slots,
@@ -275,16 +294,16 @@ class FuloadExecutor(_PoolExecutor):
             max_tasks=max_tasks_per_child or 0,
             cancel_running=cancel_running,
             # With one CPU a poller only keeps the other side from running.
-            spin=0 if spin is None and cpus == 1 else polls,
-            parent_spin=0 if spin is None and cpus == 1 else polls,
+            spin=spin if spin is not None else _SPIN_SECONDS if cpus > 1 else 0,
+            adapt=spin is None,
             cpus=cpus,
             name=name,
         )
-        pool.setup = _PythonSetup(initializer, initargs)
         if command is None:
             self._crew = Crew(pool, [name], worker_program(), env, handle_sigint, False)
         else:
             self._crew = Crew(pool, command, command[0], env, handle_sigint, True)
+        pool.setup = _PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
         self._use(pool, timeout, max_retries)
         _live.add(self._crew)
         self._ended = weakref.finalize(self, Crew.close, self._crew)
@@ -333,34 +352,52 @@ class _PythonSetup:
     """Made into bytes before the first Python task: the interpreter to become,
     and what it does then."""
 
-    def __init__(self, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        initializer: Callable[..., Any] | None,
+        initargs: tuple[Any, ...],
+        mp_context: Any,
+        workers: int,
+        lender: Lender,
+    ) -> None:
         self.initializer = initializer
         self.initargs = initargs
+        self.mp_context = mp_context
+        self.workers = workers
+        self.lender = lender
 
     def __call__(self) -> tuple[bytes, bytes]:
+        from ._inheritance import dump_for_workers, original_directory, process_data
         from ._pickling import dump_in_band
 
+        host = b"".join(os.fsencode(a) + b"\0" for a in _interpreter())
         initializer = None
         if self.initializer is not None:
-            initializer = dump_in_band((self.initializer, self.initargs))
+            initializer = dump_for_workers((self.initializer, self.initargs), self.lender)
+            # A lock's name, a shared value: workers that come later need them too.
+            self.lender.holds = self.initializer, self.initargs
         name, path = _main_module()
         setup = {
-            "sys_path": list(sys.path),
+            "sys_path": [original_directory() or folder if folder == "" else folder for folder in sys.path],
             "sys_argv": list(sys.argv),
             "dir": _working_directory(),
             "main_name": name,
             "main_path": path,
             "initializer": initializer,
+            "process": process_data(self.mp_context, self.workers),
+            "lender": self.lender.address,
         }
-        return b"".join(os.fsencode(a) + b"\0" for a in _interpreter()), dump_in_band(setup)
+        return host, dump_in_band(setup)
 
 
 def _interpreter() -> list[str]:
     import subprocess
 
+    from ._inheritance import interpreter
+
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = f"import sys; sys.path.insert(0, {home!r}); from fuload_exec._host import main; main()"
-    return [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+    return [interpreter(), *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
 
 
 def _working_directory() -> str | None:
@@ -380,8 +417,10 @@ def _main_module() -> tuple[str | None, str | None]:
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         return name, None
+    from ._inheritance import original_directory
+
     path: str = main.__file__  # type: ignore[union-attr, assignment]
-    return None, os.path.join(_working_directory() or "", path)
+    return None, os.path.join(original_directory() or "", path)
 
 
 def _refuse_while_main_is_imported() -> None:
@@ -411,5 +450,6 @@ def _finish_all() -> None:
     _exiting = True
     for crew in list(_live):
         if crew.pool.owner == os.getpid():
+            crew.pool.exiting = not crew.pool.closing
             crew.close()
             crew.join()

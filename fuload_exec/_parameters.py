@@ -25,10 +25,31 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
     """
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{name} must be an int from {least} to {most}, got {value!r}")
-    number = value.__index__()
+    number: int = value.__index__()
     if not least <= number <= most:
         raise ValueError(f"{name} must be from {least} to {most}, got {number}")
     return number
+
+
+def map_chunksize(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not hasattr(type(value), "__index__"):
+        raise TypeError(f"chunksize must be an integer or None, got {value!r}")
+    if value.__index__() < 1:
+        raise ValueError(f"chunksize must be >= 1, got {value!r}")
+    return int(value.__index__())
+
+
+def map_buffersize(value: Any) -> int | None:
+    """The errors are worded as in the standard library."""
+    if value is None:
+        return None
+    if not hasattr(type(value), "__index__"):
+        raise TypeError(f"buffersize must be an integer or None, got {value!r}")
+    if value.__index__() < 1:
+        raise ValueError(f"buffersize must be None or > 0, got {value!r}")
+    return int(value.__index__())
 
 
 def seconds(name: str, value: Any, most: float) -> float:

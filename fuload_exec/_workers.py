@@ -9,9 +9,9 @@ import subprocess
 import threading
 import time
 from collections import deque
-from typing import Any
 
 from . import _core, _errors, _supervisor
+from ._descriptors import Lender
 
 _INTERRUPT_GRACE = 0.5
 _LEAVE_GRACE = 10.0
@@ -49,7 +49,13 @@ class Crew:
     """From "starting" on all runs in the supervisor's thread."""
 
     def __init__(
-        self, pool: Any, command: list[str], program: str, env: dict[str, str], handle_sigint: bool, own_program: bool
+        self,
+        pool: _core.Pool,
+        command: list[str],
+        program: str,
+        env: dict[str, str],
+        handle_sigint: bool,
+        own_program: bool,
     ) -> None:
         self.pool = pool
         self.command = command
@@ -61,7 +67,7 @@ class Crew:
         self.attaching: dict[int, float] = {}  # until when
         self.workers: dict[int, Worker] = {}
         self.wanted: deque[int] = deque()
-        self.orders: dict[int, int] = {}  # how often each index was wanted: which worker of that index is meant
+        self.orders: dict[int, int] = {}  # how often each index was started: which worker of that index is meant
         self.doomed: dict[Worker, float] = {}  # when they are killed, unless they leave
         self.supervisor: _supervisor.Supervisor | None = None
         self.collector: threading.Thread | None = None
@@ -69,14 +75,13 @@ class Crew:
         self.recruited = False
         self.finished = threading.Event()
         self.leaving = False
+        self.lender = Lender()
         pool.crew = self
 
     # -- from any thread ------------------------------------------------------
 
-    def start(self, index: int) -> None:
-        """The pool wants worker `index`."""
-        self.orders[index] = self.orders.get(index, 0) + 1
-        self.wanted.append(index)
+    def start(self) -> None:
+        """The pool has put the index of a worker into `wanted`."""
         self._recruit()
         if self.supervisor is not None:
             self.supervisor.call(self._start_wanted)
@@ -95,6 +100,7 @@ class Crew:
             except BaseException:
                 self._recruiting_failed()
                 raise
+            self.supervisor.call(self.supervisor.watch, self.lender.fd, self.lender.serve)
             self.supervisor.call(self._start_wanted)
 
     def _recruiting_failed(self) -> None:
@@ -182,6 +188,7 @@ class Crew:
         self.over = True
         self.pool.crew = None
         self.pool.close()
+        self.lender.close()
         self.finished.set()
 
     # -- starting ----------------------------------------------------------------------
@@ -192,6 +199,7 @@ class Crew:
             if self.leaving:
                 self.pool.worker_not_wanted(index)
                 continue
+            self.orders[index] = self.orders.get(index, 0) + 1
             try:
                 self._start(index)
             except Exception as error:
@@ -232,7 +240,7 @@ class Crew:
                 executable=self.program,
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
-                pass_fds=(region, bell) if real < 0 else (region, bell, real),
+                pass_fds=[fd for fd in (region, bell, self.lender.far, real) if fd >= 0],
                 env={
                     **os.environ,
                     **self.env,
@@ -351,6 +359,8 @@ class Crew:
             self._doom(_LEAVE_GRACE)
         self._start_wanted()  # which takes them back now
         if not self.workers:
+            if self.supervisor is not None:
+                self.supervisor.unwatch(self.lender.fd)
             self.over = True
             _supervisor.dismiss(self)
             pool.kick()
@@ -364,4 +374,5 @@ class Crew:
         self.collector = None
         self.over = True
         self.pool.forget_in_child()
+        self.lender.close()
         self.finished.set()

@@ -79,7 +79,7 @@ class FuloadBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         self._given = executor
         self._options = self._checked(options)
         self._executor: FuloadExecutor | None = executor
-        self._unfinished: set[FuloadFuture] = set()
+        self._unfinished: set[FuloadFuture[Any]] = set()
         self._aborting = False
 
     @staticmethod
@@ -115,7 +115,7 @@ class FuloadBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     def start_call(self) -> None:
         self._aborting = False
 
-    def submit(self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None) -> FuloadFuture:
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None) -> FuloadFuture[Any]:
         """A batch of calls is one task."""
         assert self._executor is not None
         future = self._executor.submit(func)
@@ -127,7 +127,7 @@ class FuloadBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             future.add_done_callback(callback)
         return future
 
-    def retrieve_result_callback(self, out: FuloadFuture) -> Any:
+    def retrieve_result_callback(self, out: FuloadFuture[Any]) -> Any:
         return out.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:

@@ -55,6 +55,7 @@ struct fl_worker {
     struct fl_host host;
     uint32_t index;
     uint64_t cursor;      /* ring.h */
+    uint64_t contended_until; /* until then it sleeps at once instead of polling */
     bool unreported;      /* w->call.slot is done and nobody was told */
     int bell;             /* the parent's eventfd */
     struct fl_file { dev_t device; ino_t inode; } region_file, bell_file;

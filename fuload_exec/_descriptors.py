@@ -1,0 +1,169 @@
+"""Descriptors of the parent that a worker may have whenever it asks: what was
+given to it in `initargs`, and the way to the resource tracker.
+
+A worker cannot inherit them: it may have been started long before there was a
+Python task, and a replacement comes later still. So each worker inherits one
+end of a socket pair. It sends a request and an end of a pair of its own; the
+parent's supervisor sends the descriptor back over that one.
+"""
+
+from __future__ import annotations
+
+import _socket
+import itertools
+import os
+import sys
+
+_TRACKER = b"tracker"
+_RIGHTS = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
+_ROOM = _socket.CMSG_SPACE(4)
+
+# Where workers ask: the descriptor that they inherit, and which file it must be.
+Address = tuple[int, int, int]
+
+
+class Lender:
+    """The parent's side. It never waits for a worker."""
+
+    def __init__(self) -> None:
+        near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self.fd = _above_standard_streams(near.detach())
+        self.far = _above_standard_streams(far.detach())
+        status = os.fstat(self.far)
+        self.address: Address = (self.far, status.st_dev, status.st_ino)
+        self.lent: dict[int, int] = {}
+        self.holds: object = None  # what the lent descriptors and names belong to lives as long
+        self._numbers = itertools.count()
+
+    def keep(self, fd: int) -> int:
+        """Lend a duplicate of `fd`; the number under which workers ask for it."""
+        number = next(self._numbers)
+        self.lent[number] = os.dup(fd)
+        return number
+
+    def take_back(self, numbers: list[int]) -> None:
+        for number in numbers:
+            os.close(self.lent.pop(number))
+
+    def serve(self) -> None:
+        """Answer the requests that are there."""
+        requests = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self.fd)
+        try:
+            while True:
+                try:
+                    what, ancillary, _, _ = requests.recvmsg(
+                        32, _ROOM, _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
+                    )
+                except BlockingIOError:
+                    return
+                received = _received(ancillary)
+                try:
+                    if received:
+                        self._answer(what, received[0])
+                finally:
+                    for fd in received:
+                        os.close(fd)
+        finally:
+            requests.detach()
+
+    def _answer(self, what: bytes, to: int) -> None:
+        try:
+            fd = _tracker() if what == _TRACKER else self.lent[int(what)]
+            _send(to, b"+", fd, _socket.MSG_DONTWAIT)
+        except (OSError, KeyError, ValueError):
+            pass  # it sees its end closed
+
+    def close(self) -> None:
+        for fd in (self.fd, self.far):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.far = -1
+        self.take_back(list(self.lent))
+        self.holds = None
+
+    __del__ = close
+
+
+def fetch(address: Address, what: bytes) -> int:
+    """In a worker: a descriptor from the parent.
+
+    Raises:
+        OSError: the parent does not have it, or a task has closed the way to it.
+    """
+    far, *file = address
+    status = os.fstat(far)
+    if [status.st_dev, status.st_ino] != file:
+        raise OSError("a task has closed the descriptor by which its worker asks for others")
+    mine, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        try:
+            _send(far, what, other.fileno(), 0)
+        finally:
+            other.close()
+        ancillary = mine.recvmsg(1, _ROOM, _socket.MSG_CMSG_CLOEXEC)[1]
+    finally:
+        mine.close()
+    received = _received(ancillary)
+    if not received:
+        raise OSError(f"the parent has no descriptor {what.decode()!r} to lend")
+    return received[0]
+
+
+def fetch_tracker(address: Address) -> int:
+    """In a worker: the pipe to the resource tracker of the parent."""
+    return fetch(address, _TRACKER)
+
+
+class Descriptor:
+    """What a descriptor is pickled as for workers; has the method that
+    multiprocessing calls in the worker.
+
+    As in a spawned child it is used up by the object that is rebuilt with it.
+    """
+
+    def __init__(self, address: Address, number: int) -> None:
+        self.address = address
+        self.number = number
+
+    def detach(self) -> int:
+        return fetch(self.address, b"%d" % self.number)
+
+
+def _send(to: int, what: bytes, fd: int, flags: int) -> None:
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, to)
+    try:
+        channel.sendmsg([what], [(*_RIGHTS, fd.to_bytes(4, sys.byteorder))], flags | _socket.MSG_NOSIGNAL)
+    finally:
+        channel.detach()
+
+
+def _received(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    return [
+        int.from_bytes(packed[at : at + 4], sys.byteorder)
+        for level, kind, packed in ancillary
+        if (level, kind) == _RIGHTS
+        for at in range(0, len(packed) - 3, 4)
+    ]
+
+
+def _tracker() -> int:
+    import signal
+    from multiprocessing import resource_tracker
+
+    # Starting it lets SIGINT and SIGTERM through in this thread, which takes none.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        fd: int = resource_tracker.getfd()  # type: ignore[assignment]
+        return fd
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _above_standard_streams(fd: int) -> int:
+    if fd > 2:
+        return fd
+    import fcntl
+
+    above = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return above

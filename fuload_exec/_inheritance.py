@@ -1,0 +1,155 @@
+"""What a worker is told about this process, and given in `initargs`, as if
+multiprocessing had spawned it."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+from typing import Any
+
+from ._descriptors import Descriptor, Lender
+from ._pickling import by_value_pickler, dispatch_table, must_be_by_value
+
+__all__ = ["interpreter", "original_directory", "process_data", "dump_for_workers"]
+
+
+def interpreter() -> str:
+    """The program that a worker becomes for Python tasks.
+
+    Raises:
+        RuntimeError: a frozen program, which is no interpreter.
+    """
+    spawn = sys.modules.get("multiprocessing.spawn")
+    program = (spawn.get_executable() if spawn is not None else None) or sys.executable
+    if not program:
+        raise RuntimeError(
+            "workers need a Python interpreter for Python tasks, and sys.executable names none: "
+            "name one with multiprocessing.set_executable()"
+        )
+    program = os.fsdecode(program)
+    if getattr(sys, "frozen", False) and program == sys.executable:
+        raise RuntimeError(
+            f"workers need a Python interpreter for Python tasks, and {program} is a frozen program: "
+            "name an interpreter with multiprocessing.set_executable(); C functions need none"
+        )
+    return program
+
+
+def original_directory() -> str | None:
+    from multiprocessing import process
+
+    folder: str | None = process.ORIGINAL_DIR  # type: ignore[attr-defined]
+    return folder
+
+
+def process_data(mp_context: Any, workers: int) -> dict[str, Any]:
+    """For _worker_process.adopt(). Numbers are drawn as for so many children."""
+    from multiprocessing import process
+
+    parent = process.current_process()
+    numbers = [next(process._process_counter) for _ in range(workers)]  # type: ignore[attr-defined]
+    util = sys.modules.get("multiprocessing.util")
+    logger = getattr(util, "_logger", None)
+    return {
+        "parent_name": parent.name,
+        "parent_pid": os.getpid(),
+        "identity": parent._identity,
+        "numbers": numbers,
+        # An AuthenticationString refuses to be pickled.
+        "config": {**parent._config, "authkey": bytes(parent.authkey)},  # type: ignore[attr-defined]
+        "orig_dir": original_directory(),
+        "start_method": _start_method(mp_context),
+        "log_to_stderr": bool(getattr(util, "_log_to_stderr", False)),
+        "log_level": logger.getEffectiveLevel() if logger is not None else None,
+    }
+
+
+def _start_method(mp_context: Any) -> str:
+    """What a child of that context finds: workers are as spawned ones without."""
+    get = getattr(mp_context, "get_start_method", None)
+    # Without allow_none it would settle the default that the program may still choose.
+    return (get(allow_none=True) if get is not None else None) or "spawn"
+
+
+def dump_for_workers(value: Any, lender: Lender) -> bytes:
+    """Pickle as for a child that is being spawned: locks, queues, connections
+    and shared values go along.
+
+    Raises:
+        RuntimeError: there is a lock of a 'fork' context in it.
+    """
+    from multiprocessing import context
+
+    before = context.get_spawning_popen()
+    popen = _Popen(lender)
+    context.set_spawning_popen(popen)  # type: ignore[arg-type]
+    try:
+        return _dump(value, popen)
+    except BaseException:
+        popen.take_back()
+        raise
+    finally:
+        context.set_spawning_popen(before)
+
+
+class _Popen:
+    """What multiprocessing asks for descriptors while a child's data is pickled."""
+
+    method = "spawn"
+
+    def __init__(self, lender: Lender) -> None:
+        self.lender = lender
+        self.numbers: list[int] = []
+
+    def duplicate_for_child(self, fd: int) -> int:
+        self.numbers.append(self.lender.keep(fd))
+        return self.numbers[-1]
+
+    def DupFd(self, number: int) -> Descriptor:
+        return Descriptor(self.lender.address, number)
+
+    def take_back(self) -> None:
+        self.lender.take_back(self.numbers)
+        self.numbers = []
+
+
+class _ForWorkers(pickle.Pickler):
+    def reducer_override(self, thing: Any) -> Any:
+        _refuse_fork_context(thing)
+        return NotImplemented
+
+
+def _dump(value: Any, popen: _Popen) -> bytes:
+    stream = io.BytesIO()
+    pickler = _ForWorkers(stream, 5)
+    pickler.dispatch_table = dispatch_table()
+    try:
+        pickler.dump(value)
+        if not must_be_by_value(stream.getvalue()):
+            return stream.getvalue()
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
+        pass
+    popen.take_back()
+    by_value = by_value_pickler()
+
+    class ForWorkersByValue(by_value):  # type: ignore[misc, valid-type]
+        def reducer_override(self, thing: Any) -> Any:
+            _refuse_fork_context(thing)
+            return super().reducer_override(thing)
+
+    stream = io.BytesIO()
+    ForWorkersByValue(stream, 5).dump(value)
+    return stream.getvalue()
+
+
+def _refuse_fork_context(thing: Any) -> None:
+    synchronize = sys.modules.get("multiprocessing.synchronize")
+    # One of a fork context has no name by which another program could open it.
+    if synchronize is not None and isinstance(thing, synchronize.SemLock) and thing._semlock.name is None:
+        raise RuntimeError(
+            f"initargs hold a {type(thing).__name__} (or a Queue, Event, Condition, Value or Array made of one) of a "
+            "'fork' context, which only forked children can use, and workers are fresh programs: make it with "
+            "multiprocessing.get_context('spawn')"
+        )
