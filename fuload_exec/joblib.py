@@ -22,8 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import joblib
-from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
+import joblib  # type: ignore[import-untyped]
+from joblib.parallel import (  # type: ignore[import-untyped]
+    AutoBatchingMixin,
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+)
 
 from . import FuloadExecutor, FuloadFuture
 
