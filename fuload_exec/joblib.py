@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import joblib  # type: ignore[import-untyped]
-from joblib.parallel import (  # type: ignore[import-untyped]
+import joblib
+from joblib.parallel import (
     AutoBatchingMixin,
     FallbackToBackend,
     ParallelBackendBase,
