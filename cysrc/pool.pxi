@@ -61,6 +61,7 @@ cdef class Pool:
     # the supervisor looks for those past it (0: there is none to look for).
     cdef uint64_t limited, least_limit_ns
     cdef readonly uint64_t look_at_ns
+    cdef bint look_sooner          # the collector has to tell the supervisor
     cdef public bint exiting       # closed by the end of the interpreter
     cdef bint mapped
     cdef bint paused               # nothing is published until all workers are buried
@@ -518,12 +519,15 @@ cdef class Pool:
         self.kick()
         return 0
 
-    cdef int count_end(self, CoreFuture future, int status) except -1:
+    cdef void uncount(self, CoreFuture future) noexcept:
         self.unfinished -= 1
         if future.limit_ns:
             self.limited -= 1
             if not self.limited:
                 self.least_limit_ns = 0
+
+    cdef int count_end(self, CoreFuture future, int status) except -1:
+        self.uncount(future)
         if status == CANCELLED:
             self.cancelled_count += 1
         elif future.outcome == HAS_REPLY and future.kind not in (
@@ -574,7 +578,7 @@ cdef class Pool:
             return False
         future.pool = None
         self.submitted -= 1
-        self.unfinished -= 1
+        self.uncount(future)
         return True
 
     cdef bint condemn(self, CoreFuture future) except -1:
@@ -659,7 +663,9 @@ cdef class Pool:
             self.least_limit_ns = future.limit_ns
         if not self.look_at_ns or due < self.look_at_ns:
             self.look_at_ns = due
-            self.crew.look_sooner()
+            # By way of the collector: no Python code runs here, in the middle of submit().
+            self.look_sooner = True
+            self.kick()
         return 0
 
     def end_overdue(self):
@@ -946,6 +952,9 @@ cdef class Pool:
             return
         with nogil:
             starts = self.wait_for_events(timeout_ms)
+        if self.look_sooner:
+            self.look_sooner = False
+            self.crew.look_sooner()
         while starts > 0 and self.start_worker():
             starts -= 1
         self.collect()
