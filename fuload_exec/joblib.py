@@ -1,4 +1,4 @@
-"""joblib.Parallel on this package's workers.
+"""joblib.Parallel (of joblib 1.5 and newer) on this package's workers.
 
 >>> import joblib
 >>> from fuload_exec.joblib import register
@@ -22,13 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import joblib  # type: ignore[import-untyped]
-from joblib.parallel import (  # type: ignore[import-untyped]
-    AutoBatchingMixin,
-    FallbackToBackend,
-    ParallelBackendBase,
-    SequentialBackend,
-)
+import joblib
+from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
 
 from . import FuloadExecutor, FuloadFuture
 
