@@ -98,19 +98,18 @@ class Crew:
                 self.supervisor = _supervisor.enlist(self)
                 self.collector = _supervisor.start_thread(self._collect, f"fuload-collector-{self.pool.name}")
             except BaseException:
-                self._recruiting_failed()
+                # No descriptors, no threads, or no stack, so nothing that needs a
+                # frame is called here: the next submit may try again.
+                self.recruited = False
+                supervisor, self.supervisor = self.supervisor, None
+                while self.wanted:
+                    self.pool.worker_not_wanted(self.wanted.popleft())
+                if supervisor is not None:
+                    supervisor.crews.discard(self)
+                    os.eventfd_write(supervisor.wake, 1)
                 raise
             self.supervisor.call(self.supervisor.watch, self.lender.fd, self.lender.serve)
             self.supervisor.call(self._start_wanted)
-
-    def _recruiting_failed(self) -> None:
-        """No descriptors, no threads: the next submit may try again."""
-        if self.supervisor is not None:
-            self.supervisor.call(_supervisor.dismiss, self)
-        self.supervisor = None
-        self.recruited = False
-        while self.wanted:
-            self.pool.worker_not_wanted(self.wanted.popleft())
 
     def kill(self, index: int) -> None:
         """Its task was condemned: end this worker, and no later one of that index.
@@ -176,6 +175,9 @@ class Crew:
     # -- the collector's thread -----------------------------------------------------
 
     def _collect(self) -> None:
+        with _supervisor.lock():
+            if self.collector is not threading.current_thread():
+                return  # recruiting has failed, though not before this thread was there
         self.pool.collector_runs()
         while not self.over:
             try:

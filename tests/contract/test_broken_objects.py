@@ -420,4 +420,4 @@ def test_submitting_near_the_recursion_limit(fn, used):
             except (RecursionError, pickle.PicklingError):
                 refused += 1
         assert [executor.submit(fn, -i).result(60) for i in range(10)] == list(range(10))
-        assert refused and executor.stats().unfinished == 0
+        assert (refused or used) and executor.stats().unfinished == 0
