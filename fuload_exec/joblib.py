@@ -1,4 +1,4 @@
-"""joblib.Parallel on this package's workers.
+"""joblib.Parallel (of joblib 1.5 and newer) on this package's workers.
 
 >>> import joblib
 >>> from fuload_exec.joblib import register
@@ -23,12 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 import joblib
-from joblib.parallel import (
-    AutoBatchingMixin,
-    FallbackToBackend,
-    ParallelBackendBase,
-    SequentialBackend,
-)
+from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
 
 from . import FuloadExecutor, FuloadFuture
 
