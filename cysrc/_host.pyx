@@ -49,6 +49,21 @@ cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(object list)
     PyObject *PyList_GET_ITEM(object list, Py_ssize_t i)
 
+cdef extern from *:
+    """
+    extern const PyConfig *_Py_GetConfig(void) __attribute__((weak));
+
+    /* As if -S had not been given: `site` looks at sys.flags, and the
+     * interpreters that a task makes are configured like this one. */
+    static void fl_take_back_S(PyObject *flags, Py_ssize_t no_site)
+    {
+        PyStructSequence_SetItem(flags, no_site, PyLong_FromLong(0)); /* the 1 that was there lives for ever */
+        if (_Py_GetConfig)
+            ((PyConfig *)_Py_GetConfig())->site_import = 1;
+    }
+    """
+    void fl_take_back_S(object flags, Py_ssize_t no_site)
+
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *at, size_t length, int protection, int flags, int fd, long offset)
     void *mremap(void *at, size_t old, size_t new, int flags, ...)
@@ -406,11 +421,26 @@ cdef void call_python(fl_worker *w) noexcept:
     fl_reply_send(w, reply_kind)
 
 
-def main():
-    """Serve as a worker until told to leave; only a fuload worker calls it."""
+cdef int run_site(tuple finders) except -1:
+    """What -S has left out, with the same sys.path as at the interpreter's start."""
+    import sys
+    from fuload_exec import _worker_site
+    del sys.path[0]  # this package's
+    if sys.path and not sys.path[0]:
+        del sys.path[0]  # that of -c
+    fl_take_back_S(sys.flags, type(sys.flags).__match_args__.index("no_site"))
+    _worker_site.run(finders)
+    return 0
+
+
+def main(finders=()):
+    """Serve as a worker until told to leave; only a fuload worker calls it.
+    With `finders` it was started without `site` (see _worker_site)."""
     cdef const char *why
     cdef uint64_t resume
     cdef int code
+    if finders:
+        run_site(finders)
     import os
     import sys
     memset(&worker, 0, sizeof(worker))

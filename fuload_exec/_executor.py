@@ -396,8 +396,26 @@ def _interpreter() -> list[str]:
     from ._inheritance import interpreter
 
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    code = f"import sys; sys.path.insert(0, {home!r}); from fuload_exec._host import main; main()"
-    return [interpreter(), *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    finders = _editable_finders()
+    if finders:
+        flags.append("-S")
+    code = f"import sys; sys.path.insert(0, {home!r}); from fuload_exec._host import main; main({finders!r})"
+    return [interpreter(), *flags, "-c", code]
+
+
+def _editable_finders() -> tuple[str, ...]:
+    """Modules of editable installs that workers need not import at their start
+    (see _worker_site): setuptools' finders, but for those of namespace packages
+    and of what `site` itself imports."""
+    return tuple(
+        name
+        for name, module in list(sys.modules.items())
+        if name.startswith("__editable___")
+        and name.endswith("_finder")
+        and not getattr(module, "NAMESPACES", True)
+        and {"sitecustomize", "usercustomize"}.isdisjoint(module.MAPPING)
+    )
 
 
 def _working_directory() -> str | None:
