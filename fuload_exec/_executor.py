@@ -373,7 +373,7 @@ class _PythonSetup:
         host = b"".join(os.fsencode(a) + b"\0" for a in _interpreter())
         initializer = None
         if self.initializer is not None:
-            initializer = dump_for_workers((self.initializer, self.initargs), self.lender)
+            initializer = dump_for_workers(self.initializer, self.initargs, self.lender)
             # A lock's name, a shared value: workers that come later need them too.
             self.lender.holds = self.initializer, self.initargs
         name, path = _main_module()

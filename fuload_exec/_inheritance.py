@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import sys
+import types
 from typing import Any
 
 from ._descriptors import Descriptor, Lender
@@ -73,7 +74,7 @@ def _start_method(mp_context: Any) -> str:
     return (get(allow_none=True) if get is not None else None) or "spawn"
 
 
-def dump_for_workers(value: Any, lender: Lender) -> bytes:
+def dump_for_workers(initializer: Any, initargs: tuple[Any, ...], lender: Lender) -> bytes:
     """Pickle as for a child that is being spawned: locks, queues, connections
     and shared values go along.
 
@@ -86,7 +87,7 @@ def dump_for_workers(value: Any, lender: Lender) -> bytes:
     popen = _Popen(lender)
     context.set_spawning_popen(popen)  # type: ignore[arg-type]
     try:
-        return _dump(value, popen)
+        return _dump(initializer, initargs, popen)
     except BaseException:
         popen.take_back()
         raise
@@ -121,27 +122,42 @@ class _ForWorkers(pickle.Pickler):
         return NotImplemented
 
 
-def _dump(value: Any, popen: _Popen) -> bytes:
+def _dump(initializer: Any, initargs: tuple[Any, ...], popen: _Popen) -> bytes:
     stream = io.BytesIO()
     pickler = _ForWorkers(stream, 5)
     pickler.dispatch_table = dispatch_table()
     try:
-        pickler.dump(value)
+        pickler.dump((initializer, initargs))
         if not must_be_by_value(stream.getvalue()):
             return stream.getvalue()
     except (pickle.PicklingError, TypeError, AttributeError, ValueError):
         pass
     popen.take_back()
+    by_reference = _importable_function(initializer)
     by_value = by_value_pickler()
 
     class ForWorkersByValue(by_value):  # type: ignore[misc, valid-type]
         def reducer_override(self, thing: Any) -> Any:
             _refuse_fork_context(thing)
+            if thing is by_reference:
+                return thing.__qualname__
             return super().reducer_override(thing)
 
     stream = io.BytesIO()
-    ForWorkersByValue(stream, 5).dump(value)
+    ForWorkersByValue(stream, 5).dump((initializer, initargs))
     return stream.getvalue()
+
+
+def _importable_function(initializer: Any) -> Any:
+    """The initializer if it is a function that workers can import, which has
+    to run there and not as a copy: its globals are those that tasks see."""
+    if not isinstance(initializer, types.FunctionType):
+        return None
+    try:
+        stream = pickle.dumps(initializer)
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
+        return None
+    return None if must_be_by_value(stream) else initializer
 
 
 def _refuse_fork_context(thing: Any) -> None:
