@@ -51,8 +51,10 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import LOGGER as LOGGER
 from pickle import PickleBuffer
+from types import GenericAlias
 
 from . import _errors, _pickling as pickling
+from ._glance import glance
 
 cdef extern from "Python.h":
     PyTypeObject *Py_TYPE(PyObject *o)

@@ -19,7 +19,26 @@ from libc.string cimport memcpy, memset
 
 from protocol cimport *
 
-from _pickle import dumps as pickle_dumps, loads as pickle_loads
+
+def _import_pickler():
+    """_pickle asks functools for `partial` alone, which is written in C; the
+    rest of functools, and collections with it, would take longer to import
+    than everything else here."""
+    import sys
+    modules = sys.modules
+    if "functools" in modules:
+        import _pickle
+    else:
+        import _functools
+        modules["functools"] = _functools
+        try:
+            import _pickle
+        finally:
+            del modules["functools"]
+    return _pickle.loads
+
+
+pickle_loads = _import_pickler()
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
@@ -29,6 +48,21 @@ cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *o)
     Py_ssize_t PyList_GET_SIZE(object list)
     PyObject *PyList_GET_ITEM(object list, Py_ssize_t i)
+
+cdef extern from *:
+    """
+    extern const PyConfig *_Py_GetConfig(void) __attribute__((weak));
+
+    /* As if -S had not been given: `site` looks at sys.flags, and the
+     * interpreters that a task makes are configured like this one. */
+    static void fl_take_back_S(PyObject *flags, Py_ssize_t no_site)
+    {
+        PyStructSequence_SetItem(flags, no_site, PyLong_FromLong(0)); /* the 1 that was there lives for ever */
+        if (_Py_GetConfig)
+            ((PyConfig *)_Py_GetConfig())->site_import = 1;
+    }
+    """
+    void fl_take_back_S(object flags, Py_ssize_t no_site)
 
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *at, size_t length, int protection, int flags, int fd, long offset)
@@ -58,6 +92,7 @@ cdef extern from "worker/worker.h":
         int interrupted
         int in_python_task
     void fl_leave_if_forked(fl_worker *w)
+    void fl_call_starts(fl_worker *w)
     fl_mapping *fl_request_mapping(fl_worker *w)
     const char *fl_attach(fl_worker *w)
     void fl_signals_wake(fl_worker *w)
@@ -213,17 +248,22 @@ cdef void reply_text(int kind, str message) noexcept:
     reply_kind = kind
 
 
+cdef object pickling():
+    global _pickling
+    if _pickling is None:
+        from fuload_exec import _pickling as module
+        _pickling = module
+    return _pickling
+
+
 cdef int reply_pickle(int kind, object value) except -1:
-    global reply_kind, _pickling
+    global reply_kind
     cdef fl_pickle head
     cdef uint64_t size, at, part
     cdef Py_buffer buffer
     cdef char *to
     cdef Py_ssize_t i, count
-    if _pickling is None:
-        from fuload_exec import _pickling as module
-        _pickling = module
-    stream, buffers = _pickling.dump(value)
+    stream, buffers = pickling().dump(value)
     raws = [b.raw() for b in buffers] if buffers else ()
     count = len(raws)
     head.buffers = <uint32_t>count
@@ -283,14 +323,24 @@ cdef str traceback_text(object error):
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
+cdef str said(object error):
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
+
+
 cdef int reply_error(int kind, object error) except -1:
+    """The exception and its traceback apart: if the parent cannot rebuild the
+    one, it still has the other."""
     text = traceback_text(error)
     try:
-        reply_pickle(kind, (error, text))
-    except Exception as failure:
+        reply_pickle(kind, (pickling().dump_in_band(error), text))
+    except BaseException as failure:
         # The exception itself cannot be pickled: the reason can, and the text.
         from pickle import PicklingError
-        reply_pickle(kind, (PicklingError(f"{type(error).__qualname__} cannot be pickled: {failure}"), text))
+        reason = PicklingError(f"{type(error).__qualname__} cannot be pickled: {said(failure)}")
+        reply_pickle(kind, (pickling().dump_in_band(reason), text))
     return 0
 
 
@@ -337,10 +387,18 @@ cdef int run_task(list views, Kept kept) except -1:
         reply_error(FL_REPLY_NOT_REBUILT, error)
         return 0
     try:
+        # Imports that the arguments bring in are not the task's own time: with
+        # a timeout shorter than these it would fail in each new worker.
+        fl_call_starts(&worker)
         worker.in_python_task = True
         value = fn(*args, **kwargs) if kwargs else fn(*args)
         worker.in_python_task = False
-        reply_value(value)
+        try:
+            reply_value(value)
+        except Exception:
+            if not hasattr(fn, "__fuload_picklable__"):
+                raise
+            reply_value(fn.__fuload_picklable__(value))
     except BaseException as error:
         worker.in_python_task = False
         fn = args = kwargs = value = None
@@ -359,15 +417,30 @@ cdef void call_python(fl_worker *w) noexcept:
         if views:
             keep_escaped(views, kept)
     except BaseException as error:
-        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {error}")
+        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {said(error)}")
     fl_reply_send(w, reply_kind)
 
 
-def main():
-    """Serve as a worker until told to leave; only a fuload worker calls it."""
+cdef int run_site(tuple finders) except -1:
+    """What -S has left out, with the same sys.path as at the interpreter's start."""
+    import sys
+    from fuload_exec import _worker_site
+    del sys.path[0]  # this package's
+    if sys.path and not sys.path[0]:
+        del sys.path[0]  # that of -c
+    fl_take_back_S(sys.flags, type(sys.flags).__match_args__.index("no_site"))
+    _worker_site.run(finders)
+    return 0
+
+
+def main(finders=()):
+    """Serve as a worker until told to leave; only a fuload worker calls it.
+    With `finders` it was started without `site` (see _worker_site)."""
     cdef const char *why
     cdef uint64_t resume
     cdef int code
+    if finders:
+        run_site(finders)
     import os
     import sys
     memset(&worker, 0, sizeof(worker))

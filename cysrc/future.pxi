@@ -19,9 +19,11 @@ cdef enum Outcome:
     HAS_RESULT         # _value is it
     HAS_EXCEPTION      # _value is it
     HAS_REPLY          # kind, scalar and _value are raw, nobody has looked yet
-    HAS_CRASH          # _value describes the task, scalar is the exit code
+    HAS_CRASH          # _value is the request, scalar and code are the exit code
+    HAS_TIMEOUT        # _value is the request
 
 cdef class Pool
+cdef class Submitter
 
 # Until then conditions are not waited for long; under the interpreter's lock.
 cdef uint64_t impatient_before = 0
@@ -31,6 +33,9 @@ cdef class CoreFuture:
     cdef Pool pool          # while unfinished
     cdef Callable callable
     cdef Task *task         # its place in the queue, or NULL
+    cdef Task *again        # its request, kept as long as it may be tried again
+    cdef uint32_t retries   # how often that may be
+    cdef uint64_t limit_ns  # how long it may run, or 0
     cdef int32_t slot       # its slot, or -1
     cdef uint8_t status
     cdef uint8_t outcome
@@ -50,6 +55,11 @@ cdef class CoreFuture:
 
     def __init__(self):
         """A future of the user's own, as concurrent.futures.Future()."""
+
+    def __dealloc__(self):
+        free(self.again)
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     # -- what concurrent.futures reads ------------------------------------
 
@@ -189,7 +199,9 @@ cdef class CoreFuture:
         if pool is not None:
             if pool.forks != fuload_forks:
                 raise RuntimeError("this future belongs to the process that this one was forked from")
-            self.watch(due)
+            self.look()
+            if not self.ended():
+                self.watch(due)
             if not self.ended() and pool.crew is not None:
                 pool.crew.busy()
         while not self.ended():
@@ -237,14 +249,15 @@ cdef class CoreFuture:
                 pool.take(<uint32_t>self.slot)
                 if self.ended():
                     return 0
-            if fl_now() >= now + 1500:
+            if fl_now() >= now + HOLD_NS:
                 break
             fl_pause()
-        while not self.ended() and self.pool is not None and not pool.gone():
+        while not self.ended() and self.pool is not None and not pool.gone() and now >= pool.contended_until:
             pool.watch_flags(self.slot, until)
             pool.collect()
             PyErr_CheckSignals()
-            if fl_now() >= until:
+            now = fl_now()
+            if now >= until:
                 break
         return 0
 
@@ -274,7 +287,7 @@ cdef class CoreFuture:
         return self.fails()
 
     cdef object fails(self):
-        if self.outcome == HAS_REPLY or self.outcome == HAS_CRASH:
+        if HAS_REPLY <= self.outcome <= HAS_TIMEOUT:
             self.unpack()
         return self._value if self.outcome == HAS_EXCEPTION else None
 
@@ -291,16 +304,31 @@ cdef class CoreFuture:
             outcome = HAS_RESULT
         except BaseException as error:
             # Code of the user's may have been interrupted: then the reply stays.
-            if isinstance(error, KeyboardInterrupt) and self.kind != FL_REPLY_RAISED:
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
             value = error.args[0] if type(error) is _Raised else error
             outcome = HAS_EXCEPTION
-        if self.outcome == HAS_REPLY or self.outcome == HAS_CRASH:
+        if HAS_REPLY <= self.outcome <= HAS_TIMEOUT:
             self._value = value
             self.outcome = outcome
         return 0
 
     # -- the end --------------------------------------------------------------
+
+    cdef int fail_at_once(self, Pool pool, object error) except -1:
+        """The arguments cannot be pickled: the task never leaves this process.
+        The traceback becomes text, as it would keep them alive."""
+        from concurrent.futures.process import _RemoteTraceback
+        import traceback
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        error.__traceback__ = error.__context__ = None
+        error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+        self.outcome = HAS_EXCEPTION
+        self._value = error
+        self.status = FINISHED
+        pool.submitted += 1
+        pool.failed += 1
+        return 0
 
     cdef int settle(self, int outcome, object value) except -1:
         """The outcome is known. Announce it, or leave that to the collector
@@ -336,6 +364,8 @@ cdef class CoreFuture:
         self.status = status
         self.pool = None
         self.views = None
+        free(self.again)
+        self.again = NULL
         self.wake()
         if pool is not None:
             pool.count_end(self, status)
@@ -393,12 +423,17 @@ cdef class CoreFuture:
 
     cdef int call_back(self) except -1:
         callbacks = self.callbacks
+        raised = None
         self.callbacks = None
         for callback in callbacks or ():
             try:
                 callback(self)
             except Exception:
                 LOGGER.exception("exception calling callback for %r", self)
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
         return 0
 
     def _invoke_callbacks(self):
@@ -469,7 +504,8 @@ cdef class CoreFuture:
     def errno(self):
         """errno as the C function left it, if its library was loaded with
         use_errno=True; else None, or as long as it has not ended."""
-        if self.status != FINISHED or self.callable is None or not self.callable.use_errno or self.outcome == HAS_CRASH:
+        if self.status != FINISHED or self.callable is None or not self.callable.use_errno or \
+                self.outcome >= HAS_CRASH:
             return None
         return self.code
 

@@ -11,10 +11,11 @@ cdef bint maps(Callable c) noexcept:
         (c.result_code == FL_VOID or fl_item_size(c.result_code) != 0)
 
 
-def item_formats(Pool pool, fn):
+def item_formats(Submitter submitter, fn):
     """(format of each argument, format of the result) in the letters of
     `struct` and NumPy, for a native function that maps; else None."""
     cdef Callable c
+    cdef Pool pool = submitter._pool
     if not isinstance(fn, CFunction) and not hasattr(type(fn), "__fuload_describe__"):
         return None
     if pool.closing or pool.broken is not None or pool.forks != fuload_forks:
@@ -33,11 +34,12 @@ cdef object item_format(object ctype):
     return letter
 
 
-def submit_map(Pool pool, cls, fn, list columns, Py_ssize_t count, out):
+def submit_map(Submitter submitter, fn, list columns, Py_ssize_t count, out):
     """A future for `count` calls. A column is a buffer of `count` items, a
     list of `count` objects, or (value,) for one that stays. With `out`, a
     writable buffer, the results go there; else the future's result is a list."""
     cdef Callable c
+    cdef Pool pool = submitter._pool
     cdef CoreFuture future
     cdef fl_address cells[64]
     cdef Place place
@@ -51,7 +53,7 @@ def submit_map(Pool pool, cls, fn, list columns, Py_ssize_t count, out):
     pool.admit()
     c = pool.find(fn)
     end = sizeof(fl_map) + c.count * sizeof(fl_address)
-    future = new_future(<PyTypeObject *>cls)
+    future = submitter.new_future()
     future.callable = c
     head.count = <uint64_t>count
     head.reserved = 0

@@ -64,7 +64,7 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
         else:
             stream, buffers = pickling.dump((args, kwargs) if kwargs else args)
     except Exception as error:
-        return not_sent(pool, future, error)
+        return future.fail_at_once(pool, error)
     head.buffers = 0
     head.flags = FL_PICKLE_KEYWORDS if kwargs else 0
     head.stream_size = <uint64_t>PyBytes_GET_SIZE(stream)
@@ -95,14 +95,6 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
         memcpy(place.at + sizeof(head) + 8 * i, &part, 8)
     return commit(pool, &place, future, c.id if c is not None else 0,
                   FL_CALL_PYTHON if c is not None else FL_CALL_PICKLED, size)
-
-
-cdef int not_sent(Pool pool, CoreFuture future, object error) except -1:
-    """Its arguments cannot be pickled: that is the future's, as in the standard library."""
-    future.pool = pool
-    pool.unfinished += 1
-    pool.submitted += 1
-    return future.settle(HAS_EXCEPTION, error)
 
 
 cdef uint64_t copy_view(char *to, object view) except? 0:

@@ -51,10 +51,18 @@ cdef class Pool:
     cdef int forks
     cdef readonly str name
     cdef readonly unsigned long collector_thread
-    cdef uint64_t parent_spin_ns
+    cdef uint64_t parent_spin_ns, late_ns
+    cdef uint64_t contended_until  # until then result() sleeps instead of polling
     cdef uint64_t max_pending
     cdef public object crew, setup, broken
     cdef public bint closing, cancel_running
+    cdef bint forced               # the workers are ended: nothing is tried again
+    # Unfinished tasks with a timeout, the shortest of these timeouts, and when
+    # the supervisor looks for those past it (0: there is none to look for).
+    cdef uint64_t limited, least_limit_ns
+    cdef readonly uint64_t look_at_ns
+    cdef bint look_sooner          # the collector has to tell the supervisor
+    cdef public bint exiting       # closed by the end of the interpreter
     cdef bint mapped
     cdef bint paused               # nothing is published until all workers are buried
     cdef uint64_t looked_ns        # when SIGINT's handler was last looked at
@@ -73,7 +81,7 @@ cdef class Pool:
         self.region.fd = -1
 
     def __init__(self, *, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
-                 uint64_t max_pending, double spin, double parent_spin, uint32_t cpus, str name):
+                 uint64_t max_pending, uint64_t max_tasks, bint cancel_running, double spin, bint adapt, uint32_t cpus, str name):
         cdef uint32_t i
         self.owner = getpid()
         self.forks = fuload_forks
@@ -99,7 +107,9 @@ cdef class Pool:
         self.os.ring_worker = ring_worker
         self.os.ring_collector = ring_collector
         header = self.region.header
-        header.spin_ns = <uint64_t>(spin * 1e9)
+        header.spin_ns = self.parent_spin_ns = <uint64_t>(spin * 1e9)
+        header.late_ns = self.late_ns = LATE_NS if adapt else 0
+        header.max_tasks = max_tasks
         header.cpus = cpus
         header.max_pollers = max(1, cpus - 1)
         header.parent_pid = self.owner
@@ -108,8 +118,8 @@ cdef class Pool:
         import signal
         for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             header.signal_mask |= <uint64_t>1 << (<int>number - 1)
-        self.parent_spin_ns = <uint64_t>(parent_spin * 1e9)
         self.max_pending = max_pending
+        self.cancel_running = cancel_running
         self.known = {}
         self.described = {}
         self.next_function = 1
@@ -164,16 +174,13 @@ cdef class Pool:
 
     # -- submit ---------------------------------------------------------------
 
-    def submit(self, cls, fn, tuple args, dict kwargs):
-        """A future of class `cls` for fn(*args, **kwargs)."""
-        return self.submit_task(<PyTypeObject *>cls, fn, args, kwargs)
-
-    cdef CoreFuture submit_task(self, PyTypeObject *cls, object fn, tuple args, dict kwargs):
+    cdef CoreFuture submit_task(self, Submitter submitter, object fn, tuple args, dict kwargs):
+        """A future for fn(*args, **kwargs)."""
         cdef Callable c
         cdef CoreFuture future
         self.admit()
         c = self.find(fn)
-        future = new_future(cls)
+        future = submitter.new_future()
         if c is not None and c.kind == KIND_NATIVE:
             future.callable = c
             submit_native(self, c, future, args, kwargs)
@@ -197,11 +204,14 @@ cdef class Pool:
 
     cdef int refuse(self) except -1:
         if self.broken is not None:
-            raise self.broken
+            # One of its own for each: a shared one would collect tracebacks.
+            error = type(self.broken)(*self.broken.args)
+            error.__cause__ = self.broken.__cause__
+            raise error
         if self.forks != fuload_forks:
             raise RuntimeError(f"this executor belongs to process {self.owner}, which this process was forked "
                                f"from: make one of its own")
-        raise RuntimeError("cannot schedule new futures after shutdown")
+        raise RuntimeError(f"cannot schedule new futures after {'interpreter ' if self.exiting else ''}shutdown")
 
     cdef int wait_for_room(self) except -1:
         while self.unfinished >= self.max_pending and not self.closing and self.broken is None:
@@ -295,7 +305,15 @@ cdef class Pool:
             if fl_state_of(fl_load(&self.region.states[i])) == FL_GONE and self.bell.pidfds[i] < 0:
                 fl_store(&self.region.states[i], fl_state_word(FL_STARTING, 0, 0))
                 self.started += 1
-                self.crew.start(i)
+                wanted = self.crew.wanted
+                wanted.append(i)
+                try:
+                    self.crew.start()
+                except BaseException:  # no stack left, Ctrl-C: it may not even have begun
+                    if i in wanted:
+                        wanted.remove(i)
+                        self.not_wanted(i)
+                    raise
                 return True
         return False
 
@@ -316,7 +334,7 @@ cdef class Pool:
     def nudge(self):
         """A worker that was stopped between calling the collector and writing
         the eventfd must not keep everybody from it."""
-        if not self.gone() and fl_load(&self.region.header.collector) == FL_COLLECTOR_CALLED:
+        if not self.gone() and fl_load(&self.region.notices.collector) == FL_COLLECTOR_CALLED:
             ring_collector(&self.bell)
 
     # -- waiting and collecting -----------------------------------------------------
@@ -326,7 +344,7 @@ cdef class Pool:
         shows something finished."""
         cdef fl_header *header = self.region.header
         cdef fl_slot *s = NULL
-        cdef uint64_t word = 0
+        cdef uint64_t word = 0, before, now
         cdef uint32_t generation = 0
         cdef int i
         if slot >= 0:
@@ -348,10 +366,15 @@ cdef class Pool:
                         if not under_way(word, generation):
                             break
                     fl_pause()
-                if fl_now() >= until:
+                before = fl_now()
+                if before >= until:
                     break
                 # The worker may be waiting for this very CPU.
                 sched_yield()
+                now = fl_now()
+                if self.late_ns and now - before > self.late_ns:
+                    self.contended_until = now + CONTENDED_NS
+                    break
         self.watching -= 1
         # After this store the caller looks at the flags once more (collect):
         # a worker that saw us watching does not call the collector.
@@ -496,8 +519,15 @@ cdef class Pool:
         self.kick()
         return 0
 
-    cdef int count_end(self, CoreFuture future, int status) except -1:
+    cdef void uncount(self, CoreFuture future) noexcept:
         self.unfinished -= 1
+        if future.limit_ns:
+            self.limited -= 1
+            if not self.limited:
+                self.least_limit_ns = 0
+
+    cdef int count_end(self, CoreFuture future, int status) except -1:
+        self.uncount(future)
         if status == CANCELLED:
             self.cancelled_count += 1
         elif future.outcome == HAS_REPLY and future.kind not in (
@@ -538,6 +568,17 @@ cdef class Pool:
         self.free_slot(slot)
         if self.first != NULL:
             feed(self)
+        return True
+
+    cdef bint take_back(self, CoreFuture future) except -1:
+        """submit() is about to raise: then the task must not run. False if a
+        worker has it already."""
+        self.watch_ring()  # what else was published: the collector sees to it
+        if not self.withdraw(future):
+            return False
+        future.pool = None
+        self.submitted -= 1
+        self.uncount(future)
         return True
 
     cdef bint condemn(self, CoreFuture future) except -1:
@@ -591,9 +632,15 @@ cdef class Pool:
         """Cancel what no worker has begun; shutdown() calls it, and callbacks
         are called here, as cancel() does."""
         cdef CoreFuture future
+        raised = None
         if not self.gone():
             for future in self.withdraw_all(False):
-                future.announce(CANCELLED, callbacks_here=True)
+                try:
+                    future.announce(CANCELLED, callbacks_here=True)
+                except BaseException as error:  # Ctrl-C in a callback: the others end all the same
+                    raised = error
+        if raised is not None:
+            raise raised
 
     def interrupt(self):
         """After SIGINT: cancel everything. Until the workers that live now
@@ -605,6 +652,80 @@ cdef class Pool:
         self.paused = self.started > 0
         for future in self.withdraw_all(True):
             future.settle_cancelled()
+
+    # -- timeouts ---------------------------------------------------------------------
+
+    cdef int limit(self, CoreFuture future) except -1:
+        """Another task with a timeout: it cannot be past it before then."""
+        cdef uint64_t due = future.submitted_ns + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
+        self.limited += 1
+        if not self.least_limit_ns or future.limit_ns < self.least_limit_ns:
+            self.least_limit_ns = future.limit_ns
+        if not self.look_at_ns or due < self.look_at_ns:
+            self.look_at_ns = due
+            # By way of the collector: no Python code runs here, in the middle of submit().
+            self.look_sooner = True
+            self.kick()
+        return 0
+
+    def end_overdue(self):
+        """The supervisor's look: end what runs longer than it may, and say when
+        to look again: when the next of those that run is due, and for those
+        that may have begun just now, after their whole timeout."""
+        cdef CoreFuture future
+        cdef fl_slot *s
+        cdef uint64_t word, began, now = fl_now(), due = 0, next_due = 0
+        cdef uint32_t slot
+        self.look_at_ns = 0
+        if self.gone() or not self.limited:
+            return
+        for slot in range(self.region.header.slots):
+            if self.futures[slot] == NULL:
+                continue
+            future = <CoreFuture>self.futures[slot]
+            if not future.limit_ns:
+                continue
+            s = fl_slot_at(&self.region, slot)
+            word = fl_slot_look(s)
+            if fl_word_state(word) == FL_DONE:
+                continue
+            began = s.started_ns
+            if fl_word_state(word) != FL_RUNNING or not began:
+                due = now + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
+            else:
+                if began > now or began < future.submitted_ns:
+                    # No worker wrote that: from when it was first seen.
+                    began = future.started_ns = future.started_ns or now
+                due = began + future.limit_ns
+                if due <= now:
+                    self.time_out(future, word, began, now)
+                    continue
+            if not next_due or due < next_due:
+                next_due = due
+        if self.first != NULL and self.least_limit_ns:
+            due = now + max(self.least_limit_ns, <uint64_t>LEAST_LOOK_NS)
+            if not next_due or due < next_due:
+                next_due = due
+        self.look_at_ns = next_due
+
+    cdef int time_out(self, CoreFuture future, uint64_t word, uint64_t began, uint64_t now) except -1:
+        """Ended, unless it has finished this very moment."""
+        cdef uint32_t slot = <uint32_t>future.slot, worker = fl_word_owner(word) - 1
+        request = self.request_of(slot)
+        if not self.condemn_slot(future):
+            return 0
+        self.crew.kill(worker)
+        future.pid = <uint32_t>fl_load(&self.region.blocks[worker].pid)
+        future.started_ns = began
+        future.finished_ns = now
+        return future.settle(HAS_TIMEOUT, request)
+
+    cdef object request_of(self, uint32_t slot):
+        """For messages: the request, if it is short."""
+        cdef uint64_t size = fl_slot_at(&self.region, slot).request_size
+        if size > self.region.header.slot_size:
+            return None
+        return PyBytes_FromStringAndSize(fl_slot_area(&self.region, slot, FL_REQUEST), <Py_ssize_t>size)
 
     # -- workers come and go; the supervisor calls these ---------------------------------
 
@@ -623,10 +744,14 @@ cdef class Pool:
 
     def worker_not_wanted(self, uint32_t index):
         """It was asked for and not forked yet: take that back."""
+        self.not_wanted(index)
+
+    cdef int not_wanted(self, uint32_t index) except -1:
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
         self.started -= 1
         if not self.started:
             self.resume()
+        return 0
 
     cdef int resume(self) except -1:
         """The last of the workers that an interrupt ended is buried."""
@@ -665,7 +790,7 @@ cdef class Pool:
         cdef uint64_t word
         cdef uint32_t slot
         cdef int32_t orphan
-        cdef bint crashed = False, condemned = False
+        cdef bint crashed = False, expected = False
         cdef uint64_t done = fl_load(&self.region.blocks[index].tasks_done)
         for slot in range(self.region.header.slots):
             s = fl_slot_at(&self.region, slot)
@@ -679,10 +804,10 @@ cdef class Pool:
                 self.finish(slot)
             elif fl_word_state(word) == FL_CONDEMNED and self.futures[slot] == NULL:
                 self.free_slot(slot)
-                condemned = True
+                expected = True
             elif fl_word_state(word) == FL_RUNNING and self.futures[slot] != NULL:
                 fl_slot_condemn(s, fl_word_generation(word), index)
-                self.crash(slot, pid, exitcode)
+                expected = self.crash(slot, pid, exitcode) or expected
                 crashed = True
         memset(&self.region.blocks[index], 0, sizeof(fl_block))
         close(self.bell.pidfds[index])
@@ -698,7 +823,7 @@ cdef class Pool:
             if not self.started:
                 self.resume()
             return 0
-        if not condemned:
+        if not expected:
             self.judge(done, exitcode)
         if self.broken is None:
             if exitcode != 0 or crashed:
@@ -709,7 +834,8 @@ cdef class Pool:
         return 0
 
     cdef int judge(self, uint64_t done, object exitcode) except -1:
-        """Five in a row that finished nothing: the pool is broken."""
+        """Five in a row that finished nothing: the pool is broken. Those that
+        were killed for their task, or whose task is tried again, do not count."""
         if done or self.finished != self.finished_at_death:
             self.deaths_in_a_row = 0
         self.finished_at_death = self.finished
@@ -721,23 +847,30 @@ cdef class Pool:
                             f"(the last one {_errors._describe_exit(exitcode)})", None)
         return 0
 
-    cdef int crash(self, uint32_t slot, int pid, object exitcode) except -1:
+    cdef bint crash(self, uint32_t slot, int pid, object exitcode) except -1:
+        """The worker died with this task: try it again (True), or fail it."""
         cdef CoreFuture future = <CoreFuture>self.futures[slot]
         cdef fl_slot *s = fl_slot_at(&self.region, slot)
+        cdef Task *task = future.again
         self.futures[slot] = NULL
         future.slot = -1
+        if future.retries and task != NULL and self.broken is None and not self.forced:
+            self.free_slot(slot)
+            future.retries -= 1
+            future.again = NULL
+            future.task = task
+            self.retried += 1
+            push_first(self, task)
+            return True
         future.pid = <uint32_t>pid
         future.started_ns = s.started_ns
         future.scalar = exitcode is not None
         future.code = exitcode if exitcode is not None else 0
-        request = None
-        if s.request_size <= self.region.header.slot_size:
-            request = PyBytes_FromStringAndSize(fl_slot_area(&self.region, slot, FL_REQUEST),
-                                                <Py_ssize_t>s.request_size)
+        request = self.request_of(slot)
         self.free_slot(slot)
         future.settle(HAS_CRASH, request)
         Py_DECREF(future)
-        return 0
+        return False
 
     cdef uint32_t runner(self, uint32_t slot, uint64_t word) noexcept:
         """Index + 1 of the worker that runs the task of a corrupted slot, 0 if
@@ -797,7 +930,9 @@ cdef class Pool:
         if self.broken is None:
             self.broken = error
         for future in self.withdraw_all(True):
-            future.settle(HAS_EXCEPTION, BrokenProcessPool(reason))
+            own = BrokenProcessPool(reason)
+            own.__cause__ = error.__cause__
+            future.settle(HAS_EXCEPTION, own)
         while self.blocked:
             self.blocked.popleft().release()
         if self.crew is not None:
@@ -817,6 +952,9 @@ cdef class Pool:
             return
         with nogil:
             starts = self.wait_for_events(timeout_ms)
+        if self.look_sooner:
+            self.look_sooner = False
+            self.crew.look_sooner()
         while starts > 0 and self.start_worker():
             starts -= 1
         self.collect()
@@ -848,19 +986,18 @@ cdef class Pool:
 
     cdef int wait_for_events(self, int timeout_ms) noexcept nogil:
         """Sleep until called. Returns how many workers ought to be started."""
-        cdef fl_header *header = self.region.header
         cdef pollfd p
         cdef uint64_t count
         cdef int starts = 0
         while True:
             # Asleep first, then the look: pairs with fl_collector_call.
-            fl_store(&header.collector, FL_COLLECTOR_ASLEEP)
+            fl_store(&self.region.notices.collector, FL_COLLECTOR_ASLEEP)
             if not flag_load(&self.kicked) and not fl_flags_any(&self.region):
                 p.fd = self.bell.fd
                 p.events = POLLIN
                 p.revents = 0
                 poll(&p, 1, TICK_MS if flag_load(&self.timed) and timeout_ms != 0 else timeout_ms)
-            fl_swap(&header.collector, FL_COLLECTOR_AWAKE)
+            fl_swap(&self.region.notices.collector, FL_COLLECTOR_AWAKE)
             read(self.bell.fd, &count, sizeof(count))
             if flag_load(&self.timed):
                 starts = self.tick()
@@ -907,6 +1044,10 @@ cdef class Pool:
         return max(missing, 0)
 
     # -- what others may know ------------------------------------------------------------------
+
+    def force(self):
+        """The workers are ended: what they run fails and is not tried again."""
+        self.forced = True
 
     def leave(self):
         """All workers shall leave as soon as they have nothing to do."""
@@ -984,29 +1125,37 @@ cdef inline bint under_way(uint64_t word, uint32_t generation) noexcept nogil:
 
 cdef object empty_tuple = ()
 
-cdef inline CoreFuture new_future(PyTypeObject *cls):
-    """An instance without its __init__."""
-    return <CoreFuture>(<object (*)(PyTypeObject *, PyObject *, PyObject *)>cls.tp_new)(cls, <PyObject *>empty_tuple, NULL)
+ctypedef object (*new_function)(PyTypeObject *, PyObject *, PyObject *)
+
+
+cdef object not_a_pickle():
+    return _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
 
 
 cdef object copy_pickle(char *at, uint64_t size):
-    """(stream, buffers) out of a reply; ValueError if it is none."""
+    """(stream, buffers) out of a reply. Every length is read once, checked and
+    then used: a worker gone wild may be writing there."""
     cdef fl_pickle head
-    cdef uint64_t stream_at, part, offset
+    cdef uint64_t part, length, offset
     cdef uint32_t i
-    if not fl_pickle_check(at, size, &stream_at):
-        raise _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+    if size < sizeof(head):
+        raise not_a_pickle()
     memcpy(&head, at, sizeof(head))
-    stream = PyBytes_FromStringAndSize(at + stream_at, <Py_ssize_t>head.stream_size)
+    offset = sizeof(head) + 8 * <uint64_t>head.buffers
+    if head.buffers > FL_MAX_BUFFERS or offset > size or head.stream_size > size - offset:
+        raise not_a_pickle()
+    stream = PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>head.stream_size)
     if not head.buffers:
         return (stream, None)
     buffers = []
-    offset = stream_at + head.stream_size
+    offset += head.stream_size
     for i in range(head.buffers):
-        memcpy(&part, at + sizeof(head) + 8 * i, 8)
+        memcpy(&length, at + sizeof(head) + 8 * i, 8)
+        part = length & ~FL_BUFFER_READONLY
         offset = fl_round(offset, FL_LINE)
-        if part & FL_BUFFER_READONLY:
-            part &= ~FL_BUFFER_READONLY
+        if offset > size or part > size - offset:
+            raise not_a_pickle()
+        if length & FL_BUFFER_READONLY:
             buffers.append(PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>part))
         else:
             buffers.append(PyByteArray_FromStringAndSize(at + offset, <Py_ssize_t>part))
@@ -1052,15 +1201,24 @@ cdef class Submitter:
     cdef public Pool _pool
     cdef PyTypeObject *future_class
     cdef object future_type
+    cdef uint64_t limit_ns
+    cdef uint32_t retries
 
-    cdef int bind(self, Pool pool, object future_type) except -1:
+    def _bind(self, Pool pool, future_type, timeout, uint32_t max_retries):
+        """Submit to this pool, with these options."""
         self._pool = pool
         self.future_type = future_type
         self.future_class = <PyTypeObject *>future_type
-        return 0
+        self.limit_ns = max(<uint64_t>1, <uint64_t>(<double>timeout * 1e9)) if timeout is not None else 0
+        self.retries = max_retries
 
-    def _bind(self, Pool pool, future_type):
-        self.bind(pool, future_type)
+    cdef CoreFuture new_future(self):
+        """An instance without its __init__."""
+        cdef PyTypeObject *cls = self.future_class
+        cdef CoreFuture future = <CoreFuture>(<new_function>cls.tp_new)(cls, <PyObject *>empty_tuple, NULL)
+        future.limit_ns = self.limit_ns
+        future.retries = self.retries
+        return future
 
     def submit(self, fn, /, *args, **kwargs):
         """Schedule fn(*args, **kwargs) and return a FuloadFuture.
@@ -1068,4 +1226,4 @@ cdef class Submitter:
         `fn` is any picklable callable, a ctypes function with argtypes, a
         NativeFunction or a NativeTask.
         """
-        return self._pool.submit_task(self.future_class, fn, args, kwargs)
+        return self._pool.submit_task(self, fn, args, kwargs)

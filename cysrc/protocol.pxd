@@ -21,11 +21,13 @@ cdef extern from "protocol/message.h" nogil:
     ctypedef struct fl_header "struct fl_header":
         uint32_t workers, slots, slot_size, ring_size, cpus, max_pollers
         int32_t parent_pid
-        uint64_t spin_ns, max_payload, half_size, base_size
+        uint64_t spin_ns, late_ns, max_payload, max_tasks, half_size, base_size
         uint64_t descriptions_at, descriptions_size, total_size, signal_mask
         uint32_t host_function, setup_function
         char name[16]
-        fl_word collector, watchers, leave, ring_head, ring_tail
+        fl_word watchers, leave, ring_tail
+    ctypedef struct fl_notices "struct fl_notices":
+        fl_word collector, ring_head
     ctypedef struct fl_block "struct fl_block":
         fl_word pid, slot, tasks_done, run_ns, relays, collector_calls, python, attached
     ctypedef struct fl_function "struct fl_function":
@@ -40,6 +42,7 @@ cdef extern from "protocol/message.h" nogil:
         int fd
         char *base
         fl_header *header
+        fl_notices *notices
         fl_word *states
         fl_block *blocks
         fl_word *flags

@@ -120,10 +120,14 @@ cdef enum:
     PATIENT_TICKS = 30          # after so many without a claim, one more is woken
     LOOK_NS = 20000000          # submit() looks at SIGINT's handler after such a pause
     WORTH_A_WAKE_NS = 50000     # tasks that take longer are worth waking another worker
+    HOLD_NS = 1500              # result() polls so long without letting go of the interpreter's lock
+    LATE_NS = 200000            # a sched_yield() that returns so late shows CPUs busy with other work
+    CONTENDED_NS = 20000000     # then result() does not poll for so long
+    LEAST_LOOK_NS = 20000000    # not more often is it looked for tasks past their timeout
 
 
 cdef struct Task:
-    # A task that waits in the parent. Its request follows the struct.
+    # A task that waits in the parent, or may be tried again. Its request follows the struct.
     Task *before
     Task *after
     PyObject *future   # a strong reference

@@ -57,17 +57,28 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
                 uint64_t size) except -1:
     """The request is written: publish it, or put it at the end of the queue."""
     cdef Task *task = place.task
+    if future.retries and task == NULL:
+        keep_request(pool, place, future, function, kind, size)
     future.submitted_ns = fl_now()
     future.pool = pool
     if future.submitted_ns - pool.looked_ns > LOOK_NS:
         pool.looked_ns = future.submitted_ns
-        pool.crew.busy()
+        try:
+            pool.crew.busy()
+        except RecursionError:
+            pool.looked_ns = 0  # the next submit() sees to it
     Py_INCREF(future)
     pool.unfinished += 1
     pool.submitted += 1
+    if future.limit_ns:
+        pool.limit(future)
     if task == NULL:
         publish(pool, <uint32_t>place.slot, <PyObject *>future, function, kind, size)
-        announce_work(pool, 1)
+        try:
+            announce_work(pool, 1)
+        except BaseException:
+            if pool.take_back(future):
+                raise
         return 0
     task.future = <PyObject *>future
     task.function = function
@@ -82,8 +93,41 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
     future.task = task
     pool.queued += 1
     if pool.free_count:
-        feed(pool)
+        try:
+            feed(pool)
+        except BaseException:
+            if pool.take_back(future):
+                raise
     return 0
+
+
+cdef int keep_request(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
+                      uint64_t size) except -1:
+    """A copy for another try: what stands in the slot its task may change."""
+    cdef Task *task = <Task *>malloc(sizeof(Task) + size)
+    if task == NULL:
+        pool.free[pool.free_count] = <uint32_t>place.slot
+        pool.free_count += 1
+        raise MemoryError(f"no memory for a copy of a request of {size} bytes that may be tried again")
+    task.size = size
+    task.future = <PyObject *>future
+    task.function = function
+    task.kind = kind
+    copy_in(task_bytes(task), place.at, size)
+    future.again = task
+    return 0
+
+
+cdef void push_first(Pool pool, Task *task) noexcept:
+    """To the front of the queue."""
+    task.before = NULL
+    task.after = pool.first
+    if pool.first != NULL:
+        pool.first.before = task
+    else:
+        pool.last = task
+    pool.first = task
+    pool.queued += 1
 
 
 cdef void publish(Pool pool, uint32_t slot, PyObject *future, uint32_t function, uint16_t kind,
@@ -119,9 +163,13 @@ cdef int feed(Pool pool) except -1:
         memcpy(at, task_bytes(task), task.size)
         pool.free_count -= 1
         unlink_task(pool, task)
-        (<CoreFuture>task.future).task = NULL
+        future = <CoreFuture>task.future
+        future.task = NULL
         publish(pool, slot, task.future, task.function, task.kind, task.size)
-        free(task)
+        if future.retries:
+            future.again = task
+        else:
+            free(task)
         count += 1
     if count:
         announce_work(pool, count)

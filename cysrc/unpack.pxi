@@ -87,6 +87,10 @@ cdef object unpack_reply(CoreFuture f):
     if f.outcome == HAS_CRASH:
         exitcode = <int32_t>f.code if f.scalar else None
         raise _Raised(_errors.WorkerCrashed(f.pid, exitcode, describe_task(f.callable, f._value, f.count)))
+    if f.outcome == HAS_TIMEOUT:
+        raise _Raised(_errors.TaskTimeout(
+            f"{describe_task(f.callable, f._value, f.count)} ran longer than {f.limit_ns / 1e9:g} s; "
+            f"its worker {f.pid} was killed"))
     if kind == FL_REPLY_NONE:
         return None
     if kind == FL_REPLY_SCALAR or kind == FL_REPLY_RETURNED:
@@ -101,7 +105,9 @@ cdef object unpack_reply(CoreFuture f):
     if kind == FL_REPLY_PICKLE:
         try:
             return load_pickle(f._value)
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise _errors.UnpickleError(f"the result of {f.callable.name}() cannot be rebuilt in this process: "
                                         f"{type(error).__name__}: {error}") from error
     if kind == FL_REPLY_RAISED or kind == FL_REPLY_NOT_REBUILT:
@@ -128,20 +134,27 @@ cdef object unpack_reply(CoreFuture f):
 cdef object remote_exception(CoreFuture f, bint not_rebuilt):
     """The worker's exception with the worker's traceback as its cause."""
     from concurrent.futures.process import _RemoteTraceback
+    data, text = load_pickle(f._value)
+    cause = _RemoteTraceback(f'\n"""\n{text}"""')
     try:
-        error, text = load_pickle(f._value)
-    except Exception as failure:
+        error = pickle_loads(data)
+        if not isinstance(error, BaseException):
+            raise TypeError(f"it was pickled as {type(error).__name__}, which is no exception")
+    except BaseException as failure:
+        if isinstance(failure, KeyboardInterrupt):
+            raise
         unknown = _errors.UnpickleError(f"the exception of {f.callable.name}() cannot be rebuilt in this process: "
                                         f"{type(failure).__name__}: {failure}")
         unknown.__cause__ = failure
+        # What went wrong in the worker is told all the same.
+        failure.__cause__ = failure.__cause__ or cause
         return unknown
+    error.__cause__ = cause
     if not_rebuilt:
-        error.__cause__ = _RemoteTraceback(text)
         outer = _errors.UnpickleError(f"the arguments of {f.callable.name}() cannot be rebuilt in the worker: "
                                       f"{type(error).__name__}: {error}")
         outer.__cause__ = error
         return outer
-    error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""') if text else error.__cause__
     return error
 
 
@@ -204,10 +217,7 @@ cdef list python_arguments(Callable c, bytes request):
     memcpy(&head, PyBytes_AS_STRING(request), sizeof(head))
     if head.buffers:
         return ["..."]
-    stream = request[stream_at:stream_at + head.stream_size]
-    if b"multiprocessing.resource_sharer" in stream:
-        return ["..."]  # a descriptor that can be fetched only once, and was
-    value = pickle_loads(stream)
+    value = glance(request[stream_at:stream_at + head.stream_size])
     if c.id == 0:
         value = value[1:]
     elif not head.flags & FL_PICKLE_KEYWORDS:

@@ -6,7 +6,7 @@
 1024
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # type checkers take it as true; typing itself is slow to import
 
 if TYPE_CHECKING:
     from ._errors import (
@@ -63,15 +63,37 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+def _refuse_sub_interpreter() -> None:
+    """Before anything of the extension is loaded: the first interpreter that
+    loads it is the only one that can."""
+    reason = None
+    try:
+        import ctypes
 
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+        ask = ctypes.PYFUNCTYPE(ctypes.c_void_p)
+        current, main = (ask((f"PyInterpreterState_{name}", ctypes.pythonapi))() for name in ("Get", "Main"))
+        if current == main:
+            return
+    except ImportError as error:  # from 3.12 on ctypes cannot be loaded there either
+        reason = error
+    raise ImportError(
+        "fuload_exec cannot be used in a sub-interpreter: signal handlers and worker processes belong to the "
+        "process, and the main interpreter looks after them; make the pool there"
+    ) from reason
+
+
+if not TYPE_CHECKING:  # which would take every misspelt name for one of ours
+
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        _refuse_sub_interpreter()
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

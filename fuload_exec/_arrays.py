@@ -7,12 +7,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._map import cancel, chunk_sizes, count_of
 from ._native import NativeFunction
+
+if TYPE_CHECKING:
+    from ._future import FuloadFuture
 
 __all__ = ["NativeMap", "map_array"]
 
@@ -58,9 +60,8 @@ class NativeMap:
     """executor.map for a C function that takes and gives numbers: chunks of
     calls as one task each, results as Python scalars, in order."""
 
-    def __init__(self, pool: Any, future_type: Any, fn: Any, iterables: Sequence[Iterable[Any]], formats: Any) -> None:
-        self.pool = pool
-        self.future_type = future_type
+    def __init__(self, submitter: _core.Submitter, fn: Any, iterables: Sequence[Iterable[Any]], formats: Any) -> None:
+        self.submitter = submitter
         self.fn = fn
         views = [_as_buffer(values, wanted) for values, wanted in zip(iterables, formats[0])]
         self.count = min((len(v) for v in views if v is not None), default=None)
@@ -86,7 +87,7 @@ class NativeMap:
     def run(self, workers: int, timeout: float | None, chunksize: int | None, buffersize: int | None) -> Iterator[Any]:
         due = None if timeout is None else time.monotonic() + timeout
         tasks = self.tasks(chunk_sizes(chunksize, self.known, workers, _LARGEST_CHUNK))
-        futures: deque[Future[Any]] = deque()
+        futures: deque[FuloadFuture[Any]] = deque()
         try:
             futures.extend(self._submit(task) for task in itertools.islice(tasks, buffersize))
         except BaseException:
@@ -94,10 +95,10 @@ class NativeMap:
             raise
         return self._results(tasks, futures, due)
 
-    def _submit(self, task: tuple[list[Any], int]) -> Future[Any]:
-        return _core.submit_map(self.pool, self.future_type, self.fn, *task, None)
+    def _submit(self, task: tuple[list[Any], int]) -> FuloadFuture[Any]:
+        return _core.submit_map(self.submitter, self.fn, *task, None)
 
-    def _results(self, tasks: Iterator[Any], futures: deque[Future[Any]], due: float | None) -> Iterator[Any]:
+    def _results(self, tasks: Iterator[Any], futures: deque[FuloadFuture[Any]], due: float | None) -> Iterator[Any]:
         try:
             while futures:
                 future = futures.popleft()
@@ -114,11 +115,11 @@ class NativeMap:
             cancel(futures)
 
 
-def map_array(pool: Any, future_type: Any, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any) -> Any:
+def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any) -> Any:
     """See FuloadExecutor.map_array."""
     import numpy
 
-    formats = _core.item_formats(pool, fn)
+    formats = _core.item_formats(submitter, fn)
     if formats is None or None in formats[0] or formats[1] is None:
         raise TypeError(f"{getattr(fn, '__name__', fn)} must be a C function of numbers that gives a number")
     wanted, result = formats
@@ -134,7 +135,7 @@ def map_array(pool: Any, future_type: Any, workers: int, fn: Any, arrays: tuple[
         columns.append(_column(value, array, letter, results, where))
     flat = memoryview(results.reshape(-1))
     count = results.size
-    futures: deque[Future[Any]] = deque()
+    futures: deque[FuloadFuture[Any]] = deque()
     ahead = _CHUNKS_AHEAD if workers == 1 else count
     try:
         at = 0
@@ -146,7 +147,7 @@ def map_array(pool: Any, future_type: Any, workers: int, fn: Any, arrays: tuple[
             if len(futures) >= ahead:
                 futures[0].result()
                 futures.popleft()
-            futures.append(_core.submit_map(pool, future_type, fn, chunk, size, flat[at : at + size]))
+            futures.append(_core.submit_map(submitter, fn, chunk, size, flat[at : at + size]))
             at += size
         for future in futures:
             future.result()
@@ -171,7 +172,8 @@ def _column(value: Any, array: Any, letter: str, results: Any, where: str) -> An
         return (array.astype(letter).item(),)
     if numpy.may_share_memory(array, results):
         array = array.copy()  # results come back while later items are still to be read
-    return memoryview(numpy.ascontiguousarray(numpy.broadcast_to(array, results.shape), dtype=letter).reshape(-1))
+    column: Any = numpy.ascontiguousarray(numpy.broadcast_to(array, results.shape), dtype=letter)
+    return memoryview(column.reshape(-1))
 
 
 def _out(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -153,7 +153,8 @@ def _tracker() -> int:
     # Starting it lets SIGINT and SIGTERM through in this thread, which takes none.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        return resource_tracker.getfd()
+        fd: int = resource_tracker.getfd()  # type: ignore[assignment]
+        return fd
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

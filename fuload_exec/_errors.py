@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 
@@ -60,11 +61,15 @@ class WorkerCrashed(BrokenProcessPool):
         return f"worker {self.pid} died {_describe_exit(self.exitcode)} while it ran {self.task}"
 
 
-# Two classes in Python 3.10, one since.
-_TIMEOUTS = (FutureTimeoutError,) if FutureTimeoutError is TimeoutError else (FutureTimeoutError, TimeoutError)
+# One class since Python 3.11, two before.
+if sys.version_info >= (3, 11):
+    _Timeout = TimeoutError
+else:
+
+    class _Timeout(FutureTimeoutError, TimeoutError): ...
 
 
-class TaskTimeout(*_TIMEOUTS):  # type: ignore[misc]
+class TaskTimeout(_Timeout):
     """The task ran past its timeout; its worker was killed."""
 
 

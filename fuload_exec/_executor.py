@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _parameters as parameters
 from ._arrays import NativeMap, map_array
@@ -22,7 +24,18 @@ from ._stats import PoolStats, WorkerStats
 from ._toolchain import worker_program
 from ._workers import Crew
 
-__all__ = ["FuloadExecutor"]
+if TYPE_CHECKING:
+    from _ctypes import CFuncPtr
+    from multiprocessing.context import BaseContext
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Ts = TypeVarTuple("Ts")
+
+T = TypeVar("T")
+
+__all__ = ["FuloadExecutor", "OptionsView"]
 
 # About what waking a sleeping process costs.
 _SPIN_SECONDS = 50e-6
@@ -31,153 +44,67 @@ _live: weakref.WeakSet[Crew] = weakref.WeakSet()
 _exiting = False
 
 
-class FuloadExecutor(Submitter, Executor):
-    """A concurrent.futures.Executor whose workers are C processes.
+class _PoolExecutor(Submitter, Executor):
+    """All that submits tasks or tells of the pool."""
 
-    Args:
-        max_workers: number of worker processes; None is the number of CPUs
-            that this process may use (affinity and cgroup quota).
-        mp_context: accepted for code written for ProcessPoolExecutor; workers
-            are always fresh programs, as with 'spawn', and
-            multiprocessing.get_start_method() in them is this context's.
-        initializer, initargs: called once in each worker before its first
-            Python task; if it raises, the pool is broken.
-        worker: path or argv of a worker program of one's own, built with
-            fuload.h; None is the bundled fuload-worker.
-        slots, slot_size: tasks that can be in the shared memory at once, and
-            the bytes of a request or reply that fit a slot itself.
-        max_payload: most bytes of one request or reply; address space only.
-        max_pending: submit() blocks while so many tasks are unfinished.
-        spin: seconds that a worker, and a thread in result(), polls before
-            it sleeps; None adapts to the CPUs, 0 never polls.
-        handle_sigint: on SIGINT cancel everything and reap the workers, then
-            let the previous handler run.
-        env: a mapping added to the workers' environment.
-        name: shown by ps and top, and in messages.
+    _crew: Crew
+    _max_workers: int
+    _timeout: float | None
+    _max_retries: int
 
-    Raises:
-        TypeError, ValueError: a bad parameter; the message names it, what was
-            given and what is allowed.
-
-    >>> with FuloadExecutor(2) as executor:
-    ...     list(executor.map(pow, [2, 3], [10, 2]))
-    [1024, 9]
-    """
-
-    def __init__(
-        self,
-        max_workers: int | None = None,
-        mp_context: Any = None,
-        initializer: Callable[..., Any] | None = None,
-        initargs: tuple[Any, ...] = (),
-        *,
-        max_tasks_per_child: int | None = None,
-        worker: Any = None,
-        timeout: float | None = None,
-        max_retries: int = 0,
-        slots: int = 1024,
-        slot_size: int = 4096,
-        max_payload: int = 1 << 30,
-        max_pending: int | None = None,
-        spin: float | None = None,
-        handle_sigint: bool = True,
-        cancel_running: bool = False,
-        env: Mapping[str, str] | None = None,
-        name: str = "fuload",
-    ) -> None:
-        for parameter, given, default in (
-            ("max_tasks_per_child", max_tasks_per_child, None),
-            ("timeout", timeout, None),
-            ("max_retries", max_retries, 0),
-            ("cancel_running", cancel_running, False),
-        ):
-            if given != default:
-                raise NotImplementedError(f"{parameter} is not supported yet, got {given!r}")
-        cpus = parameters.usable_cpus()
-        if max_workers is not None:
-            max_workers = parameters.whole_number("max_workers", max_workers, 1, parameters.MOST_WORKERS)
-        slots = parameters.whole_number("slots", slots, 1, parameters.MOST_SLOTS)
-        slot_size = parameters.whole_number("slot_size", slot_size, 64, parameters.MOST_SLOT_SIZE)
-        max_payload = parameters.whole_number("max_payload", max_payload, 0, parameters.MOST_PAYLOAD)
-        if slots * (2 * max_payload + slot_size) > parameters.ADDRESS_SPACE:
-            raise ValueError(f"slots * max_payload must be at most 2**61 bytes, got {slots} * {max_payload}")
-        if max_pending is not None:
-            max_pending = parameters.whole_number("max_pending", max_pending, 1, 1 << 60)
-        if spin is not None:
-            spin = parameters.seconds("spin", spin, 3600)
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be a callable or None, got {initializer!r}")
-        initargs = parameters.arguments("initargs", initargs)
-        handle_sigint = parameters.flag("handle_sigint", handle_sigint)
-        env = parameters.environment(env)
-        name = parameters.pool_name(name)
-        command = None if worker is None else parameters.worker_command(worker)
-        _refuse_while_main_is_imported()
-        _register_exit()
-        self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
-        self._mp_context = mp_context
-        polls = _SPIN_SECONDS if spin is None else spin
-        pool = Pool(
-            workers=self._max_workers,
-            slots=slots,
-            slot_size=slot_size,
-            max_payload=max_payload,
-            max_pending=max_pending or 0,
-            # With one CPU a poller only keeps the other side from running.
-            spin=0 if spin is None and cpus == 1 else polls,
-            parent_spin=0 if spin is None and cpus == 1 else polls,
-            cpus=cpus,
-            name=name,
-        )
-        if command is None:
-            self._crew = Crew(pool, [name], worker_program(), env, handle_sigint, False)
-        else:
-            self._crew = Crew(pool, command, command[0], env, handle_sigint, True)
-        pool.setup = _PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
-        self._bind(pool, FuloadFuture)
-        _live.add(self._crew)
-        self._ended = weakref.finalize(self, Crew.close, self._crew)
-        self._ended.atexit = False
+    def _use(self, pool: Pool, timeout: float | None, max_retries: int) -> None:
+        self._timeout = timeout
+        self._max_retries = max_retries
+        self._bind(pool, FuloadFuture, timeout, max_retries)
 
     # submit() is _core.Submitter's.
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[T]:
         """Like map(fn, *iterables), with the calls made by the workers.
 
         Args:
             timeout: seconds from now until all results that are asked for
                 must be there; else TimeoutError.
-            chunksize: calls a task; None chooses it.
+            chunksize: calls a task; None chooses it: 1 with a buffer, and if
+                tasks have a timeout or are retried.
             buffersize: tasks submitted ahead of the results that are read;
                 None is all of them, at once.
+
+        Raises:
+            TypeError, ValueError: chunksize or buffersize is no int, or below 1.
+            RuntimeError: after shutdown.
 
         >>> with FuloadExecutor(2) as executor:
         ...     list(executor.map(abs, range(-3, 0)))
         [3, 2, 1]
         """
-        if chunksize is not None:
-            chunksize = parameters.whole_number("chunksize", chunksize, 1, 1 << 60)
-        if buffersize is not None:
-            buffersize = parameters.whole_number("buffersize", buffersize, 1, 1 << 60)
-        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))
+        chunksize = parameters.map_chunksize(chunksize)
+        buffersize = parameters.map_buffersize(buffersize)
+        if chunksize is None and (self._timeout is not None or self._max_retries):
+            chunksize = 1  # these are meant for a call
+        native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))  # type: ignore[attr-defined]
         if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
-            formats = item_formats(self._pool, fn)
+            formats = item_formats(self, fn)
             if formats is not None and len(formats[0]) == len(iterables):
-                many = NativeMap(self._pool, FuloadFuture, fn, iterables, formats)
+                many = NativeMap(self, fn, iterables, formats)
                 return many.run(self._max_workers, timeout, chunksize, buffersize)
+        if buffersize is not None and chunksize is None:
+            chunksize = 1  # as many calls ahead as the buffer has places
         chunked = chunksize != 1 and not native and not isinstance(fn, NativeTask)
         return map_calls(
             self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
         )
 
-    def map_array(self, fn: Any, *arrays: Any, out: Any = None) -> Any:
+    def map_array(
+        self, fn: CFuncPtr | NativeFunction, *arrays: ArrayLike, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """A C function of numbers over arrays, broadcast as NumPy does it.
 
         Args:
@@ -195,25 +122,31 @@ class FuloadExecutor(Submitter, Executor):
         ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
         array([0., 1., 4., 9.])
         """
-        return map_array(self._pool, FuloadFuture, self._max_workers, fn, arrays, out)
+        results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out)
+        return results
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more tasks; with `wait` return when all have ended and every
-        worker is reaped.
+    def options(
+        self, *, timeout: float | EllipsisType | None = ..., max_retries: int | EllipsisType = ...
+    ) -> OptionsView:
+        """The same pool with other options for the tasks submitted through it.
 
         Args:
-            wait: False returns at once; the tasks are finished all the same.
-            cancel_futures: cancel the tasks that no worker has begun.
+            timeout, max_retries: as for FuloadExecutor; what is not given
+                stays as it is here.
+
+        >>> import time
+        >>> with FuloadExecutor(1) as executor:
+        ...     quick = executor.options(timeout=0.1)
+        ...     type(quick.submit(time.sleep, 60).exception()).__name__
+        'TaskTimeout'
         """
-        pool = self._pool
-        if pool.owner != os.getpid():
-            return
-        pool.closing = True
-        if cancel_futures:
-            pool.cancel_all()
-        self._ended()
-        if wait:
-            self._crew.join()
+        return OptionsView(
+            self,
+            self._timeout if timeout is ... else parameters.timeout(timeout),
+            self._max_retries
+            if max_retries is ...
+            else parameters.whole_number("max_retries", max_retries, 0, parameters.MOST_RETRIES),
+        )
 
     def stats(self) -> PoolStats:
         """Numbers of this moment.
@@ -237,8 +170,182 @@ class FuloadExecutor(Submitter, Executor):
         """Process ids of the workers that are alive; they start on demand."""
         return self._crew.pids()
 
+    def terminate_workers(self) -> None:
+        """Shut down without waiting: cancel what waits, send SIGTERM to the
+        workers. What they run fails with WorkerCrashed.
+
+        >>> import time
+        >>> executor = FuloadExecutor(1)
+        >>> future = executor.submit(time.sleep, 60)
+        >>> executor.terminate_workers()
+        >>> future.cancelled() or type(future.exception()).__name__ == "WorkerCrashed"
+        True
+        """
+        self._force(signal.SIGTERM)
+
+    def kill_workers(self) -> None:
+        """As terminate_workers(), with SIGKILL: no task can withstand it."""
+        self._force(signal.SIGKILL)
+
+    def _force(self, number: signal.Signals) -> None:
+        if self._pool.owner == os.getpid():
+            self.shutdown(wait=False, cancel_futures=True)
+            self._crew.end_all(number)
+
+
+class FuloadExecutor(_PoolExecutor):
+    """A concurrent.futures.Executor whose workers are C processes.
+
+    Args:
+        max_workers: number of worker processes; None is the number of CPUs
+            that this process may use (affinity and cgroup quota).
+        mp_context: accepted for code written for ProcessPoolExecutor; workers
+            are always fresh programs, as with 'spawn'.
+        initializer, initargs: called once in each worker before its first
+            Python task; if it raises, the pool is broken.
+        max_tasks_per_child: a worker is replaced after so many tasks; None is
+            no limit.
+        worker: path or argv of a worker program of one's own, built with
+            fuload.h; None is the bundled fuload-worker.
+        timeout: seconds that one task may run before its worker is killed and
+            its future raises TaskTimeout; None is no limit. It does not
+            count what comes before the call: the worker's start, its
+            initializer, the imports that function and arguments need.
+        max_retries: how often a task whose worker died is tried again; one
+            that timed out or was terminated is not.
+        slots, slot_size: tasks that can be in the shared memory at once, and
+            the bytes of a request or reply that fit a slot itself.
+        max_payload: most bytes of one request or reply; address space only.
+        max_pending: submit() blocks while so many tasks are unfinished.
+        spin: seconds that a worker, and a thread in result(), polls before
+            it sleeps; None adapts to the CPUs and to how busy they are, 0 never
+            polls.
+        handle_sigint: on SIGINT cancel everything and reap the workers, then
+            let the previous handler run.
+        cancel_running: Future.cancel() also stops a task that runs, as
+            terminate() does.
+        env: a mapping added to the workers' environment.
+        name: shown by ps and top, and in messages.
+
+    Raises:
+        TypeError, ValueError: a bad parameter; the message names it, what was
+            given and what is allowed.
+
+    >>> with FuloadExecutor(2) as executor:
+    ...     list(executor.map(pow, [2, 3], [10, 2]))
+    [1024, 9]
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[[Unpack[Ts]], object] | None = None,
+        initargs: tuple[Unpack[Ts]] = (),  # type: ignore[assignment]
+        *,
+        max_tasks_per_child: int | None = None,
+        worker: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        timeout: float | None = None,
+        max_retries: int = 0,
+        slots: int = 1024,
+        slot_size: int = 4096,
+        max_payload: int = 1 << 30,
+        max_pending: int | None = None,
+        spin: float | None = None,
+        handle_sigint: bool = True,
+        cancel_running: bool = False,
+        env: Mapping[str, str] | None = None,
+        name: str = "fuload",
+    ) -> None:
+        cpus = parameters.usable_cpus()
+        if max_workers is not None:
+            max_workers = parameters.whole_number("max_workers", max_workers, 1, parameters.MOST_WORKERS)
+        if max_tasks_per_child is not None:
+            max_tasks_per_child = parameters.whole_number("max_tasks_per_child", max_tasks_per_child, 1, 1 << 60)
+        timeout = parameters.timeout(timeout)
+        max_retries = parameters.whole_number("max_retries", max_retries, 0, parameters.MOST_RETRIES)
+        slots = parameters.whole_number("slots", slots, 1, parameters.MOST_SLOTS)
+        slot_size = parameters.whole_number("slot_size", slot_size, 64, parameters.MOST_SLOT_SIZE)
+        max_payload = parameters.whole_number("max_payload", max_payload, 0, parameters.MOST_PAYLOAD)
+        if slots * (2 * max_payload + slot_size) > parameters.ADDRESS_SPACE:
+            raise ValueError(f"slots * max_payload must be at most 2**61 bytes, got {slots} * {max_payload}")
+        if max_pending is not None:
+            max_pending = parameters.whole_number("max_pending", max_pending, 1, 1 << 60)
+        if spin is not None:
+            spin = parameters.seconds("spin", spin, 3600)
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be a callable or None, got {initializer!r}")
+        initargs = parameters.arguments("initargs", initargs)
+        handle_sigint = parameters.flag("handle_sigint", handle_sigint)
+        cancel_running = parameters.flag("cancel_running", cancel_running)
+        env = parameters.environment(env)
+        name = parameters.pool_name(name)
+        command = None if worker is None else parameters.worker_command(worker)
+        _refuse_while_main_is_imported()
+        _register_exit()
+        self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
+        self._mp_context = mp_context
+        pool = Pool(
+            workers=self._max_workers,
+            slots=slots,
+            slot_size=slot_size,
+            max_payload=max_payload,
+            max_pending=max_pending or 0,
+            max_tasks=max_tasks_per_child or 0,
+            cancel_running=cancel_running,
+            # With one CPU a poller only keeps the other side from running.
+            spin=spin if spin is not None else _SPIN_SECONDS if cpus > 1 else 0,
+            adapt=spin is None,
+            cpus=cpus,
+            name=name,
+        )
+        if command is None:
+            self._crew = Crew(pool, [name], worker_program(), env, handle_sigint, False)
+        else:
+            self._crew = Crew(pool, command, command[0], env, handle_sigint, True)
+        pool.setup = _PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
+        self._use(pool, timeout, max_retries)
+        _live.add(self._crew)
+        self._ended = weakref.finalize(self, Crew.close, self._crew)
+        self._ended.atexit = False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks; with `wait` return when all have ended and every
+        worker is reaped.
+
+        Args:
+            wait: False returns at once; the tasks are finished all the same.
+            cancel_futures: cancel the tasks that no worker has begun.
+        """
+        pool = self._pool
+        if pool.owner != os.getpid():
+            return
+        pool.closing = True
+        if cancel_futures:
+            pool.cancel_all()
+        self._ended()
+        if wait:
+            self._crew.join()
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._pool.name!r} max_workers={self._max_workers}>"
+
+
+class OptionsView(_PoolExecutor):
+    """What FuloadExecutor.options() returns: an executor of the same pool."""
+
+    def __init__(self, executor: _PoolExecutor, timeout: float | None, max_retries: int) -> None:
+        self._executor = executor
+        self._crew = executor._crew
+        self._max_workers = executor._max_workers
+        self._use(executor._pool, timeout, max_retries)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut down the pool, as its FuloadExecutor does."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._executor!r} timeout={self._timeout} max_retries={self._max_retries}>"
 
 
 class _PythonSetup:
@@ -289,8 +396,26 @@ def _interpreter() -> list[str]:
     from ._inheritance import interpreter
 
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    code = f"import sys; sys.path.insert(0, {home!r}); from fuload_exec._host import main; main()"
-    return [interpreter(), *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    finders = _editable_finders()
+    if finders:
+        flags.append("-S")
+    code = f"import sys; sys.path.insert(0, {home!r}); from fuload_exec._host import main; main({finders!r})"
+    return [interpreter(), *flags, "-c", code]
+
+
+def _editable_finders() -> tuple[str, ...]:
+    """Modules of editable installs that workers need not import at their start
+    (see _worker_site): setuptools' finders, but for those of namespace packages
+    and of what `site` itself imports."""
+    return tuple(
+        name
+        for name, module in list(sys.modules.items())
+        if name.startswith("__editable___")
+        and name.endswith("_finder")
+        and not getattr(module, "NAMESPACES", True)
+        and {"sitecustomize", "usercustomize"}.isdisjoint(module.MAPPING)
+    )
 
 
 def _working_directory() -> str | None:
@@ -343,5 +468,6 @@ def _finish_all() -> None:
     _exiting = True
     for crew in list(_live):
         if crew.pool.owner == os.getpid():
+            crew.pool.exiting = not crew.pool.closing
             crew.close()
             crew.join()

@@ -12,7 +12,7 @@ __all__ = ["FuloadFuture"]
 T = TypeVar("T")
 
 
-class FuloadFuture(CoreFuture, Future):
+class FuloadFuture(CoreFuture[T], Future[T]):
     """What FuloadExecutor.submit returns.
 
     A concurrent.futures.Future in every respect. It adds:

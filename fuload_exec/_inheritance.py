@@ -41,7 +41,8 @@ def interpreter() -> str:
 def original_directory() -> str | None:
     from multiprocessing import process
 
-    return process.ORIGINAL_DIR
+    folder: str | None = process.ORIGINAL_DIR  # type: ignore[attr-defined]
+    return folder
 
 
 def process_data(mp_context: Any, workers: int) -> dict[str, Any]:
@@ -56,11 +57,11 @@ def process_data(mp_context: Any, workers: int) -> dict[str, Any]:
     return {
         "parent_name": parent.name,
         "parent_pid": os.getpid(),
-        "identity": parent._identity,  # type: ignore[attr-defined]
+        "identity": parent._identity,
         "numbers": numbers,
         # An AuthenticationString refuses to be pickled.
         "config": {**parent._config, "authkey": bytes(parent.authkey)},  # type: ignore[attr-defined]
-        "orig_dir": process.ORIGINAL_DIR,
+        "orig_dir": original_directory(),
         "start_method": _start_method(mp_context),
         "log_to_stderr": bool(getattr(util, "_log_to_stderr", False)),
         "log_level": logger.getEffectiveLevel() if logger is not None else None,

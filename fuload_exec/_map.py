@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
+from _pickle import PicklingError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
 __all__ = ["cancel", "chunk_sizes", "count_of", "map_calls"]
@@ -25,6 +26,24 @@ def run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> tuple[lis
 
         return results, error, "".join(traceback.format_exception(type(error), error, error.__traceback__))
     return results, None, ""
+
+
+def _picklable_part(outcome: tuple[list[Any], BaseException | None, str]) -> tuple[list[Any], BaseException, str]:
+    """In the worker: what comes before that which cannot be pickled."""
+    from ._pickling import dump
+
+    results, error, text = outcome
+    for i, value in enumerate(results):
+        try:
+            dump(value)
+        except Exception as reason:
+            return results[:i], PicklingError(f"{type(value).__qualname__} cannot be pickled: {reason}"), ""
+    if error is None:
+        return [], PicklingError("results that can be pickled alone cannot be pickled together"), ""
+    return results, PicklingError(f"{type(error).__qualname__} cannot be pickled: {error}"), text
+
+
+run_chunk.__fuload_picklable__ = _picklable_part  # type: ignore[attr-defined]
 
 
 def chunk_sizes(chunksize: int | None, count: int | None, workers: int, largest: int) -> Iterator[int]:
@@ -71,16 +90,45 @@ def map_calls(
         tasks = ((fn, args) for args in calls)
     try:
         for target, args in itertools.islice(tasks, buffersize):
-            futures.append(submit(target, *args))
+            if chunked and chunksize is None and len(args[1]) > 1:
+                futures.extend(_submit_chunk(submit, *args))
+            else:
+                futures.append(submit(target, *args))
     except BaseException:
         cancel(futures)
         raise
-    return _results(submit, tasks, futures, due, chunked)
+    # Who holds the iterator holds the executor only as long as more is to be submitted.
+    return _results(submit if buffersize is not None else None, tasks, futures, due, chunked)
 
 
 def _chunks(calls: Iterator[tuple[Any, ...]], sizes: Iterator[int]) -> Iterator[list[tuple[Any, ...]]]:
     while chunk := list(itertools.islice(calls, next(sizes))):
         yield chunk
+
+
+def _submit_chunk(submit: Callable[..., Future[Any]], fn: Callable[..., Any],
+                  calls: list[tuple[Any, ...]]) -> Iterator[Future[Any]]:
+    """A chunk that the caller did not ask for: if it cannot be sent as one,
+    each call has its own result or error."""
+    from ._errors import PayloadTooLarge  # in a worker it would load much
+
+    try:
+        future = submit(run_chunk, fn, calls)
+        if not _never_left(future):
+            yield future
+            return
+    except PayloadTooLarge:
+        pass
+    for call in calls:
+        yield submit(run_chunk, fn, [call])
+
+
+def _never_left(future: Future[Any]) -> bool:
+    """Whether its arguments could not be pickled: no worker has seen it."""
+    if not future.done() or future.cancelled() or getattr(future, "worker_pid", 0) is not None:
+        return False
+    error = future.exception()
+    return error is not None and not isinstance(error, BrokenExecutor)
 
 
 def cancel(futures: Iterable[Future[Any]]) -> None:
@@ -89,7 +137,7 @@ def cancel(futures: Iterable[Future[Any]]) -> None:
 
 
 def _results(
-    submit: Callable[..., Future[Any]],
+    submit: Callable[..., Future[Any]] | None,
     tasks: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]],
     futures: deque[Future[Any]],
     due: float | None,
@@ -97,21 +145,22 @@ def _results(
 ) -> Iterator[Any]:
     try:
         while futures:
-            # The reference is dropped before the yield: a result lives no
-            # longer than its reader wants it.
+            # No reference is kept during a yield: a result lives no longer
+            # than its reader wants it.
             future = futures.popleft()
             try:
                 value = future.result() if due is None else future.result(due - time.monotonic())
             finally:
                 future.cancel()
                 del future
-            for target, args in itertools.islice(tasks, 1):
-                futures.append(submit(target, *args))
-            if not chunked:
-                yield value
-                del value
-                continue
-            results, error, text = value
+            if submit is not None:
+                task = next(tasks, None)
+                if task is None:
+                    submit = None
+                else:
+                    futures.append(submit(task[0], *task[1]))
+                    del task
+            results, error, text = value if chunked else ([value], None, "")
             del value
             results.reverse()
             while results:
@@ -119,7 +168,7 @@ def _results(
             if error is not None:
                 from concurrent.futures.process import _RemoteTraceback
 
-                error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+                error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
                 try:
                     raise error
                 finally:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core
 from ._plugin import run_task
+
+if TYPE_CHECKING:
+    from _ctypes import CFuncPtr, _CDataType
+
+    from typing_extensions import Buffer
+
+    class Array(Protocol):
+        """NumPy's arrays: to type checkers they are no buffers before Python 3.12."""
+
+        @property
+        def __array_interface__(self) -> dict[str, Any]: ...
 
 __all__ = ["NativeFunction", "NativeTask"]
 
@@ -32,7 +44,13 @@ class NativeFunction:
     __slots__ = ("__weakref__", "_function", "argtypes", "library", "name", "restype", "use_errno")
 
     def __init__(
-        self, library: str | os.PathLike[str], name: str, restype: Any, argtypes: Any, *, use_errno: bool = False
+        self,
+        library: str | os.PathLike[str],
+        name: str,
+        restype: type[_CDataType] | None,
+        argtypes: Iterable[type[_CDataType]],
+        *,
+        use_errno: bool = False,
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, got {type(name).__name__}")
@@ -44,7 +62,7 @@ class NativeFunction:
         self._function: Any = None
 
     @classmethod
-    def from_ctypes(cls, function: Any) -> NativeFunction:
+    def from_ctypes(cls, function: CFuncPtr) -> NativeFunction:
         """The same function as a ctypes function object names it.
 
         >>> import ctypes
@@ -73,7 +91,7 @@ class NativeFunction:
     def __call__(self, *args: Any) -> Any:
         return self._load()(*args)
 
-    def __fuload_describe__(self, pool: Any) -> Any:
+    def __fuload_describe__(self, pool: _core.Pool) -> object:
         path, name = _core.function_library(self._load())
         return _core.native_function(pool, self.argtypes, self.restype, path, name, self.use_errno)
 
@@ -121,13 +139,13 @@ class NativeTask:
         self.library = None if library is None else os.path.abspath(os.fsdecode(library))
         self.name = name
 
-    def __call__(self, data: Any) -> bytes:
+    def __call__(self, data: Buffer | Array) -> bytes:
         if self.library is None:
             raise TypeError(f"{self.name}() is a task of a worker program: it can be submitted to a pool with "
                             f"that program, not called in this process")
         return run_task(self.library, self.name, data)
 
-    def __fuload_describe__(self, pool: Any) -> Any:
+    def __fuload_describe__(self, pool: _core.Pool) -> object:
         return _core.native_task(pool, self.library, self.name)
 
     def __eq__(self, other: object) -> bool:

@@ -14,6 +14,7 @@ MOST_SLOTS = 32768
 MOST_SLOT_SIZE = 1 << 30
 MOST_PAYLOAD = 1 << 46
 ADDRESS_SPACE = 1 << 62
+MOST_RETRIES = 1_000_000
 
 
 def whole_number(name: str, value: Any, least: int, most: int) -> int:
@@ -24,10 +25,31 @@ def whole_number(name: str, value: Any, least: int, most: int) -> int:
     """
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{name} must be an int from {least} to {most}, got {value!r}")
-    number = value.__index__()
+    number: int = value.__index__()
     if not least <= number <= most:
         raise ValueError(f"{name} must be from {least} to {most}, got {number}")
     return number
+
+
+def map_chunksize(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not hasattr(type(value), "__index__"):
+        raise TypeError(f"chunksize must be an integer or None, got {value!r}")
+    if value.__index__() < 1:
+        raise ValueError(f"chunksize must be >= 1, got {value!r}")
+    return int(value.__index__())
+
+
+def map_buffersize(value: Any) -> int | None:
+    """The errors are worded as in the standard library."""
+    if value is None:
+        return None
+    if not hasattr(type(value), "__index__"):
+        raise TypeError(f"buffersize must be an integer or None, got {value!r}")
+    if value.__index__() < 1:
+        raise ValueError(f"buffersize must be None or > 0, got {value!r}")
+    return int(value.__index__())
 
 
 def seconds(name: str, value: Any, most: float) -> float:
@@ -36,6 +58,15 @@ def seconds(name: str, value: Any, most: float) -> float:
     if not 0 <= value <= most or math.isnan(value):
         raise ValueError(f"{name} must be from 0 to {most:g} seconds, got {value!r}")
     return float(value)
+
+
+def timeout(value: Any) -> float | None:
+    if value is None:
+        return None
+    checked = seconds("timeout", value, 1e9)
+    if not checked:
+        raise ValueError(f"timeout must be more than 0 seconds, or None, got {value!r}")
+    return checked
 
 
 def flag(name: str, value: Any) -> bool:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import copyreg
 import io
 import sys
-from _pickle import Pickler, PicklingError
+from _pickle import PickleBuffer, Pickler, PicklingError
 from _pickle import dumps as _dumps
+
+TYPE_CHECKING = False  # a worker does without typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 __all__ = [
     "by_value_pickler", "dispatch_table", "dump", "dump_in_band", "look_at_reducers", "main_can_be_imported",
@@ -36,7 +41,7 @@ def must_be_by_value(stream: bytes) -> bool:
     return stream.find(_MAIN) >= 0 and not main_can_be_imported()
 
 
-def dump(value):
+def dump(value: object) -> tuple[bytes, list[PickleBuffer] | None]:
     """(stream, out-of-band buffers or None) of any object.
 
     >>> stream, buffers = dump((1, 2.5))
@@ -46,7 +51,7 @@ def dump(value):
     if _table != _seen:
         look_at_reducers()
     if not _matters:
-        buffers: list = []
+        buffers: list[PickleBuffer] = []
         try:
             stream = _dumps(value, 5, buffer_callback=buffers.append)
             # find() takes a third of the time of `in`, which tries it as a number first.
@@ -57,22 +62,32 @@ def dump(value):
     return _dump_with_care(value)
 
 
-def _dump_with_care(value):
+def dump_in_band(value: object) -> bytes:
+    """The same as one stream."""
+    stream, buffers = dump(value)
+    return stream if not buffers else _dump_with_care(value, in_band=True)[0]
+
+
+def _dump_with_care(value: object, in_band: bool = False) -> tuple[bytes, list[PickleBuffer] | None]:
     """The same for what the plain pickler refuses, or does not do as it should."""
-    for how in (_dump_with_reducers, _dump_by_value):
-        buffers: list = []
-        try:
-            stream = how(value, buffers.append)
-            if how is _dump_by_value or not must_be_by_value(stream):
-                return (stream, buffers) if len(buffers) <= _MOST_BUFFERS else (how(value, None), None)
-        except (PicklingError, TypeError, AttributeError, ValueError):
-            if how is _dump_by_value:
-                raise
+    try:
+        stream, buffers = _dump_by(_dump_with_reducers, value, in_band)
+        if not must_be_by_value(stream):
+            return stream, buffers
+    except (PicklingError, TypeError, AttributeError, ValueError):
+        pass
+    return _dump_by(_dump_by_value, value, in_band)
 
 
-def dump_in_band(value) -> bytes:
-    """The same as one stream, of plain data."""
-    return _dumps(value, 5)
+def _dump_by(
+    how: Callable[[object, Callable[[PickleBuffer], Any] | None], bytes], value: object, in_band: bool
+) -> tuple[bytes, list[PickleBuffer] | None]:
+    if not in_band:
+        buffers: list[PickleBuffer] = []
+        stream = how(value, buffers.append)
+        if len(buffers) <= _MOST_BUFFERS:
+            return stream, buffers
+    return how(value, None), None
 
 
 # -- reducers that were registered with multiprocessing ---------------------------------
@@ -85,10 +100,11 @@ _CONNECTION = b"multiprocessing.connection"
 # they are used all the same, on the way over cloudpickle.
 _HARMLESS = ("multiprocessing.reduction", "multiprocessing.connection", "multiprocessing.heap", "multiprocessing.managers")
 
-_table: dict = {}  # ForkingPickler's, once multiprocessing is imported
-_seen: dict = {}  # what stood in it when it was last looked at
-_reducers: dict = {}  # those of them that do something else than pickle
+_table: dict[type, Any] = {}  # ForkingPickler's, once multiprocessing is imported
+_seen: dict[type, Any] = {}  # what stood in it when it was last looked at
+_reducers: dict[type, Any] = {}  # those of them that do something else than pickle
 _matters = False  # whether the plain pickler will not do
+_by_value: Any = None  # cloudpickle's pickler with these, once it is needed
 
 
 def look_at_reducers() -> None:
@@ -97,24 +113,23 @@ def look_at_reducers() -> None:
     global _table, _seen, _reducers, _matters, _by_value
     from multiprocessing.reduction import ForkingPickler
 
-    _table = ForkingPickler._extra_reducers
+    _table = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
     _seen = dict(_table)
     by = {kind: getattr(reduce, "__module__", None) for kind, reduce in _seen.items()}
     # Of reduction's own only that of sockets does something: the others would
     # have the worker import multiprocessing for a partial.
     _reducers = {k: r for k, r in _seen.items() if by[k] != "multiprocessing.reduction" or k.__name__ == "socket"}
     _matters = any(module not in _HARMLESS for module in by.values())
-    _by_value = None
 
 
-def dispatch_table() -> dict:
+def dispatch_table() -> dict[type, Any]:
     """copyreg's reducers, and those registered with multiprocessing."""
     if _table != _seen:
         look_at_reducers()
     return {**copyreg.dispatch_table, **_reducers}
 
 
-def _dump_with_reducers(value, buffer_callback) -> bytes:
+def _dump_with_reducers(value: object, buffer_callback: Callable[[PickleBuffer], Any] | None) -> bytes:
     stream = io.BytesIO()
     pickler = Pickler(stream, 5, buffer_callback=buffer_callback)
     pickler.dispatch_table = dispatch_table()
@@ -125,16 +140,13 @@ def _dump_with_reducers(value, buffer_callback) -> bytes:
 # -- by value ---------------------------------------------------------------------------
 
 
-def _dump_by_value(value, buffer_callback) -> bytes:
+def _dump_by_value(value: object, buffer_callback: Callable[[PickleBuffer], Any] | None) -> bytes:
     stream = io.BytesIO()
     by_value_pickler()(stream, 5, buffer_callback).dump(value)
     return stream.getvalue()
 
 
-_by_value = None
-
-
-def by_value_pickler():
+def by_value_pickler() -> Any:
     """cloudpickle's pickler, which knows these reducers too."""
     global _by_value
     import collections
@@ -145,7 +157,7 @@ def by_value_pickler():
         look_at_reducers()
     if _by_value is None:
 
-        class ByValue(cloudpickle.Pickler):
+        class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
             dispatch_table = collections.ChainMap(_reducers, cloudpickle.Pickler.dispatch_table)
 
         _by_value = ByValue

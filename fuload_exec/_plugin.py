@@ -77,7 +77,7 @@ class _Call:
             if self.reserve(max(end, 2 * self.reply_size)) is None:
                 return -1
         if size:
-            ctypes.memmove(ctypes.addressof(self.room[-1]) + self.reply_size, data, size)
+            ctypes.memmove(ctypes.addressof(self.room[-1]) + self.reply_size, data or 0, size)
         self.reply_size = end
         return 0
 

@@ -71,12 +71,12 @@ class Supervisor:
 
     def _close(self) -> None:
         self.ended = True
-        with self.interrupted:
-            self.interrupted.notify_all()
         self.epoll.close()
         for fd in (self.wake, self.interrupts):
             if fd >= 0:
                 os.close(fd)
+        with self.interrupted:
+            self.interrupted.notify_all()
 
     def watch(self, fd: int, act: Callable[[], None]) -> None:
         self.watched[fd] = act
@@ -96,6 +96,9 @@ class Supervisor:
                     os.eventfd_write(self.wake, 1)
 
     def _run(self) -> None:
+        with _lock:
+            if self.ended:  # start() has failed, though not before this thread was there
+                return
         os.eventfd_write(self.wake, 1)  # for calls that came before it was there
         while not self._over():
             try:
@@ -193,11 +196,15 @@ def enlist(crew: Crew) -> Supervisor:
         supervisor.crews.add(crew)
         try:
             supervisor.start()
+            _watch_signal_module(True)
+            sigint_check()
         except BaseException:
-            _current = None
+            if supervisor.ended:
+                _current = None
+            else:
+                supervisor.crews.discard(crew)
+                os.eventfd_write(supervisor.wake, 1)
             raise
-        _watch_signal_module(True)
-    sigint_check()
     return supervisor
 
 

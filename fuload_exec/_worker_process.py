@@ -59,7 +59,8 @@ def share_tracker(module: Any, address: Address) -> None:
                     self.__dict__["_fd"] = fetch_tracker(address)
                 except OSError:
                     pass  # it has to be one of its own
-            return self.__dict__["_fd"]
+            fd: int | None = self.__dict__["_fd"]
+            return fd
 
         @_fd.setter
         def _fd(self, fd: int | None) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import os
 import sys
-import types
 from _pickle import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
     from typing import Any
+else:
+    ModuleType = type(sys)  # without importing types
 
 
-class _LazyMain(types.ModuleType):
+class _LazyMain(ModuleType):
     """Stands for `__main__` until a task asks it for something; then the
     parent's main module is imported as multiprocessing does it."""
 
@@ -30,7 +32,7 @@ class _LazyMain(types.ModuleType):
         elif path is not None:
             self.__file__ = path
 
-    def __getattr__(self, attribute: str):
+    def __getattr__(self, attribute: str) -> object:
         main = self.__dict__.pop("_fuload_main", None)
         if main is None or attribute.startswith("__") and attribute not in ("__file__",):
             if main is not None:
@@ -45,28 +47,28 @@ def _import_main(name: str | None, path: str | None) -> None:
 
     # A pool or process made while the script is imported would do so for ever;
     # multiprocessing refuses that while this attribute is set.
-    process.current_process()._inheriting = True
+    process.current_process()._inheriting = True  # type: ignore[attr-defined]
     lazy = sys.modules["__main__"]
     # With these multiprocessing would take it for imported.
     lazy.__spec__ = None
     lazy.__dict__.pop("__file__", None)
     try:
         if name is not None:
-            spawn._fixup_main_from_name(name)
+            spawn._fixup_main_from_name(name)  # type: ignore[attr-defined]
         elif path is not None:
-            spawn._fixup_main_from_path(path)
+            spawn._fixup_main_from_path(path)  # type: ignore[attr-defined]
     except BaseException:
         lazy._wait_for_need(name, path)
         raise
     finally:
-        del process.current_process()._inheriting
+        del process.current_process()._inheriting  # type: ignore[attr-defined]
 
 
 class _AfterImport:
     """A finder that finds nothing itself: it has a function called with each of
     some modules as soon as whoever finds it has imported it."""
 
-    def __init__(self, acts: dict[str, Callable[[types.ModuleType], None]]) -> None:
+    def __init__(self, acts: dict[str, Callable[[ModuleType], None]]) -> None:
         self.acts = acts
         for name in [name for name in acts if name in sys.modules]:
             self.act(sys.modules[name])
@@ -77,11 +79,11 @@ class _AfterImport:
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path, target) if finder is not self else None
             if spec is not None:
-                spec.loader = _Loader(spec.loader, self)
+                spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
                 return spec
         return None
 
-    def act(self, module: types.ModuleType) -> None:
+    def act(self, module: ModuleType) -> None:
         act = self.acts.pop(module.__name__, None)
         if act is not None:
             act(module)
@@ -98,7 +100,7 @@ class _Loader:
     def create_module(self, spec: Any) -> Any:
         return self.loader.create_module(spec)
 
-    def exec_module(self, module: types.ModuleType) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = module.__spec__.loader = self.loader  # type: ignore[union-attr]
         self.loader.exec_module(module)
         self.after.act(module)
@@ -108,12 +110,12 @@ def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int,
     """Once something imports it, it says what it says in a spawned child; most
     workers never import it."""
 
-    def adopt(multiprocessing: types.ModuleType) -> None:
+    def adopt(multiprocessing: ModuleType) -> None:
         from ._worker_process import adopt
 
         adopt(multiprocessing, data, index)
 
-    def share_tracker(module: types.ModuleType) -> None:
+    def share_tracker(module: ModuleType) -> None:
         from ._worker_process import share_tracker
 
         share_tracker(module, lender)

@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections import deque
-from typing import Any
 
 from . import _core, _errors, _supervisor
 from ._descriptors import Lender
@@ -42,11 +41,21 @@ class Worker:
             os.close(self.errors)
 
 
+def _look_at_deadlines() -> None:
+    """The supervisor does so after every call."""
+
+
 class Crew:
-    """All but `start`, `kill`, `check`, `close` and `pids` runs in the supervisor's thread."""
+    """From "starting" on all runs in the supervisor's thread."""
 
     def __init__(
-        self, pool: Any, command: list[str], program: str, env: dict[str, str], handle_sigint: bool, own_program: bool
+        self,
+        pool: _core.Pool,
+        command: list[str],
+        program: str,
+        env: dict[str, str],
+        handle_sigint: bool,
+        own_program: bool,
     ) -> None:
         self.pool = pool
         self.command = command
@@ -58,7 +67,7 @@ class Crew:
         self.attaching: dict[int, float] = {}  # until when
         self.workers: dict[int, Worker] = {}
         self.wanted: deque[int] = deque()
-        self.orders: dict[int, int] = {}  # how often each index was wanted: which worker of that index is meant
+        self.orders: dict[int, int] = {}  # how often each index was started: which worker of that index is meant
         self.doomed: dict[Worker, float] = {}  # when they are killed, unless they leave
         self.supervisor: _supervisor.Supervisor | None = None
         self.collector: threading.Thread | None = None
@@ -71,10 +80,8 @@ class Crew:
 
     # -- from any thread ------------------------------------------------------
 
-    def start(self, index: int) -> None:
-        """The pool wants worker `index`."""
-        self.orders[index] = self.orders.get(index, 0) + 1
-        self.wanted.append(index)
+    def start(self) -> None:
+        """The pool has put the index of a worker into `wanted`."""
         self._recruit()
         if self.supervisor is not None:
             self.supervisor.call(self._start_wanted)
@@ -91,19 +98,18 @@ class Crew:
                 self.supervisor = _supervisor.enlist(self)
                 self.collector = _supervisor.start_thread(self._collect, f"fuload-collector-{self.pool.name}")
             except BaseException:
-                self._recruiting_failed()
+                # No descriptors, no threads, or no stack, so nothing that needs a
+                # frame is called here: the next submit may try again.
+                self.recruited = False
+                supervisor, self.supervisor = self.supervisor, None
+                while self.wanted:
+                    self.pool.worker_not_wanted(self.wanted.popleft())
+                if supervisor is not None:
+                    supervisor.crews.discard(self)
+                    os.eventfd_write(supervisor.wake, 1)
                 raise
             self.supervisor.call(self.supervisor.watch, self.lender.fd, self.lender.serve)
             self.supervisor.call(self._start_wanted)
-
-    def _recruiting_failed(self) -> None:
-        """No descriptors, no threads: the next submit may try again."""
-        if self.supervisor is not None:
-            self.supervisor.call(_supervisor.dismiss, self)
-        self.supervisor = None
-        self.recruited = False
-        while self.wanted:
-            self.pool.worker_not_wanted(self.wanted.popleft())
 
     def kill(self, index: int) -> None:
         """Its task was condemned: end this worker, and no later one of that index.
@@ -111,6 +117,17 @@ class Crew:
         is it looked up."""
         if self.supervisor is not None:
             self.supervisor.call(self._kill, index, self.orders[index])
+
+    def look_sooner(self) -> None:
+        """A task may be past its timeout before the next look."""
+        if self.supervisor is not None:
+            self.supervisor.call(_look_at_deadlines)
+
+    def end_all(self, number: int) -> None:
+        """Send this signal to the workers that live now."""
+        self.pool.force()
+        if self.supervisor is not None:
+            self.supervisor.call(self._send_all, number)
 
     def check(self) -> None:
         """Perhaps the last task has ended, or the pool is broken."""
@@ -158,6 +175,9 @@ class Crew:
     # -- the collector's thread -----------------------------------------------------
 
     def _collect(self) -> None:
+        with _supervisor.lock():
+            if self.collector is not threading.current_thread():
+                return  # recruiting has failed, though not before this thread was there
         self.pool.collector_runs()
         while not self.over:
             try:
@@ -181,6 +201,7 @@ class Crew:
             if self.leaving:
                 self.pool.worker_not_wanted(index)
                 continue
+            self.orders[index] = self.orders.get(index, 0) + 1
             try:
                 self._start(index)
             except Exception as error:
@@ -286,6 +307,10 @@ class Crew:
         worker.process.returncode = exitcode if exitcode is not None else 0
         return exitcode
 
+    def _send_all(self, number: int) -> None:
+        for worker in list(self.workers.values()):
+            self._send(worker, number)
+
     def interrupt(self) -> None:
         """Ctrl-C: cancel everything, then the workers leave or are killed."""
         while self.wanted:
@@ -304,10 +329,13 @@ class Crew:
 
     @property
     def deadline(self) -> float | None:
-        return min([*self.doomed.values(), *filter(None, self.attaching.values())], default=None)
+        look_at = self.pool.look_at_ns / 1e9
+        return min(filter(None, [look_at, *self.doomed.values(), *self.attaching.values()]), default=None)
 
     def on_deadline(self) -> None:
         now = time.monotonic()
+        if 0 < self.pool.look_at_ns / 1e9 <= now:
+            self.pool.end_overdue()
         for index in [i for i, due in self.attaching.items() if due and due <= now]:
             if self.pool.worker_attached(index):
                 self.ever_attached = True
@@ -324,8 +352,7 @@ class Crew:
         if self.over:
             return
         if pool.broken is not None:
-            for worker in list(self.workers.values()):
-                self._send(worker, signal.SIGKILL)
+            self._send_all(signal.SIGKILL)
         if not pool.closing or pool.unfinished:
             return
         if not self.leaving:
@@ -334,7 +361,8 @@ class Crew:
             self._doom(_LEAVE_GRACE)
         self._start_wanted()  # which takes them back now
         if not self.workers:
-            self.supervisor.unwatch(self.lender.fd)
+            if self.supervisor is not None:
+                self.supervisor.unwatch(self.lender.fd)
             self.over = True
             _supervisor.dismiss(self)
             pool.kick()

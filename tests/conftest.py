@@ -55,12 +55,20 @@ def leftovers(before: tuple[set[int], dict[int, str], set[threading.Thread]]) ->
     return found
 
 
+def stop_resource_tracker() -> None:
+    """multiprocessing's own child, which else lives as long as this process."""
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    if module is not None:
+        module._resource_tracker._stop()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(request):
     """What ends by itself in the background (a pool that was dropped, or shut
     down without waiting) has a few seconds to do so; what stays fails the test."""
     before = (children(), descriptors(), set(threading.enumerate()))
     yield
+    stop_resource_tracker()
     due = time.monotonic() + 15
     while (left := leftovers(before)) and time.monotonic() < due:
         gc.collect()

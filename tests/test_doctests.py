@@ -23,7 +23,7 @@ def test_examples_of(name, capsys):
 
 @pytest.mark.parametrize(
     ("name", "example"),
-    [("fuload_exec._core", "terminate"), ("fuload_exec._executor", "FuloadExecutor.map"), ("fuload_exec", "fuload_exec")],
+    [("fuload_exec._core", "terminate"), ("fuload_exec._executor", "_PoolExecutor.map"), ("fuload_exec", "fuload_exec")],
 )
 def test_examples_are_found(name, example):
     found = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name))

@@ -60,7 +60,7 @@ def test_a_source_distribution_builds_a_wheel_that_works_alone(elsewhere, tmp_pa
     (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
-    assert {"csrc/protocol/slot.h", "cysrc/_core.pyx", "fuload_exec/include/fuload.h", "LICENSE"} <= names
+    assert {"csrc/protocol/slot.h", "cysrc/_core.pyx", "fuload_exec/include/fuload.h", "fuload_exec/_core.pyi", "LICENSE"} <= names
     assert not any(name.endswith((".so", ".o", ".a")) for name in names)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
@@ -69,6 +69,7 @@ def test_a_source_distribution_builds_a_wheel_that_works_alone(elsewhere, tmp_pa
         "fuload_exec/lib/libfuload_worker.a",
         "fuload_exec/include/fuload.h",
         "fuload_exec/py.typed",
+        "fuload_exec/_core.pyi",
     } <= inside
     shutil.rmtree(elsewhere)
     run(python, "-m", "pip", "--disable-pip-version-check", "install", "-q", str(wheel))

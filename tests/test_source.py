@@ -76,3 +76,8 @@ def test_examples_and_contract_tests_use_public_names_only():
     private = re.compile(r"fuload_exec\._(?!_)|from fuload_exec import .*\b_[a-z]")
     for path in sources("examples/**/*.py", "tests/contract/*.py"):
         assert not private.search(path.read_text()), path
+
+
+def test_integrations_use_public_names_only():
+    text = (ROOT / "fuload_exec/joblib.py").read_text()
+    assert "from . import" in text and not re.search(r"from \._|fuload_exec\._|from \. import .*\b_", text)

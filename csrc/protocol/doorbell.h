@@ -33,7 +33,7 @@
  * buries it (the parent) signals in its place (fl_bell_orphans).
  *
  * THE COLLECTOR, the parent's thread that resolves futures when nobody else
- * does, has the word header->collector: AWAKE, ASLEEP (the collector stores
+ * does, has the word notices->collector: AWAKE, ASLEEP (the collector stores
  * it, then looks at the flags), CALLED (a worker or a parent thread, by
  * compare-swap, and then writes the eventfd once). A worker sets a completion
  * flag and then looks at the word; the same argument holds.
@@ -225,8 +225,8 @@ static inline bool fl_collector_call(struct fl_region *r, const struct fl_os *os
 {
     uint64_t asleep = FL_COLLECTOR_ASLEEP;
 
-    if (atomic_load_explicit(&r->header->collector, memory_order_seq_cst) != FL_COLLECTOR_ASLEEP ||
-        !atomic_compare_exchange_strong(&r->header->collector, &asleep, FL_COLLECTOR_CALLED))
+    if (atomic_load_explicit(&r->notices->collector, memory_order_seq_cst) != FL_COLLECTOR_ASLEEP ||
+        !atomic_compare_exchange_strong(&r->notices->collector, &asleep, FL_COLLECTOR_CALLED))
         return false;
     os->ring_collector(os->context);
     return true;
@@ -237,7 +237,7 @@ static inline bool fl_collector_call(struct fl_region *r, const struct fl_os *os
 static inline bool fl_collector_looks(struct fl_region *r)
 {
     return atomic_load_explicit(&r->header->watchers, memory_order_seq_cst) != 0 ||
-           atomic_load_explicit(&r->header->collector, memory_order_seq_cst) != FL_COLLECTOR_ASLEEP;
+           atomic_load_explicit(&r->notices->collector, memory_order_seq_cst) != FL_COLLECTOR_ASLEEP;
 }
 
 #endif

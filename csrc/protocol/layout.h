@@ -5,19 +5,21 @@
  * is the only definition of its layout; workers (C program and Python host)
  * and the parent's extension all include it.
  *
- *   header        sizes, offsets, the pool's settings      parent writes once
- *   notices       collector state, watchers, leave         see each field
- *   ring          published slots, head hint               ring.h
+ *   header        sizes, offsets, settings; watchers, leave parent writes
+ *   functions     where each function's description lies   parent appends
+ *   ring          published slots                          parent appends, ring.h
+ *   notices       collector's state, the ring's head       see each field
  *   states        one word a worker: busy/polling/asleep   doorbell.h
  *   blocks        one cache-line pair a worker: counters   worker writes
  *   flags         one completion bit a slot                worker sets, parent takes
- *   functions     where each function's description lies   parent appends
  *   slots         header line, request area, reply area    slot.h, message.h
  *   descriptions  function descriptions, append-only       parent appends
  *   windows       two halves a slot, for large payloads    sparse
  *
  * Everything up to the end of the slots ("base") is mapped by everybody from
- * the start. Descriptions and windows are address space only: they are mapped
+ * the start; what only the parent writes, all before the notices, workers map
+ * read-only, so that a stray write of a task cannot reach what the parent
+ * computes addresses from. Descriptions and windows are address space only: they are mapped
  * piecewise when first used, and have pages only where something was written.
  *
  * In any process, fl_region_* functions may block on nothing.
@@ -65,9 +67,11 @@ struct fl_header {
     uint32_t max_pollers;   /* workers that may poll at the same time */
     int32_t parent_pid;
     uint64_t spin_ns;       /* how long a worker polls before it sleeps */
+    uint64_t late_ns;       /* who gets its CPU back so late does not poll for a while; 0: polls on */
     uint64_t max_payload;   /* most bytes of one request or reply */
+    uint64_t max_tasks;     /* a worker leaves after so many; 0 is no limit */
     uint64_t half_size;     /* one half of a window: max_payload, rounded up */
-    uint64_t ring_at, states_at, blocks_at, flags_at, functions_at, slots_at;
+    uint64_t functions_at, ring_at, notices_at, states_at, blocks_at, flags_at, slots_at;
     uint64_t base_size;
     uint64_t descriptions_at, descriptions_size;
     uint64_t windows_at;
@@ -77,20 +81,23 @@ struct fl_header {
     uint32_t setup_function; /* description id of the Python set-up, 0 is none */
     char name[FL_NAME_SIZE];
 
-    /* Collector state (doorbell.h). Written by the parent's collector thread
-     * (AWAKE, ASLEEP) and by whoever calls it (ASLEEP -> CALLED). */
-    _Alignas(FL_PAIR) fl_word collector;
-    /* How many parent threads watch the flags. Only the parent writes it. */
-    fl_word watchers;
+    /* How many parent threads watch the flags. Parent writes. */
+    _Alignas(FL_PAIR) fl_word watchers;
     /* Non-zero: workers leave when they find nothing to do. Parent writes. */
     fl_word leave;
-
-    /* Hint: entries before it are claimed or stale. Workers and parent raise
-     * it, nobody lowers it (ring.h). */
-    _Alignas(FL_PAIR) fl_word ring_head;
     /* Entries published so far. Only the parent writes it; workers never read
      * it (they read the entries), tests and statistics do. */
     _Alignas(FL_PAIR) fl_word ring_tail;
+};
+
+/* What parent and workers write. */
+struct fl_notices {
+    /* Collector state (doorbell.h). Written by the parent's collector thread
+     * (AWAKE, ASLEEP) and by whoever calls it (ASLEEP -> CALLED). */
+    _Alignas(FL_PAIR) fl_word collector;
+    /* Hint: entries before it are claimed or stale. Workers and parent raise
+     * it, nobody lowers it (ring.h). */
+    _Alignas(FL_PAIR) fl_word ring_head;
 };
 
 /* Only the worker writes its block; the parent reads it, for statistics and
@@ -126,7 +133,7 @@ struct fl_slot {
     uint64_t request_size;
     uint64_t reply_size;
     uint64_t reply_scalar;
-    uint64_t started_ns;   /* CLOCK_MONOTONIC */
+    uint64_t started_ns;   /* CLOCK_MONOTONIC; 0 while the worker only gets ready */
     uint64_t finished_ns;
     int32_t reply_status;
     uint32_t reply_pid;
@@ -136,14 +143,15 @@ _Static_assert(sizeof(struct fl_slot) == FL_LINE, "a slot's header is one line")
 _Static_assert(sizeof(struct fl_block) == FL_PAIR, "a block is one line pair");
 _Static_assert(offsetof(struct fl_header, magic) == 0, "magic comes first");
 _Static_assert(offsetof(struct fl_header, version) == 8, "version is where every version has it");
-_Static_assert(offsetof(struct fl_header, collector) % FL_PAIR == 0, "notices on their own lines");
-_Static_assert(offsetof(struct fl_header, ring_head) % FL_PAIR == 0, "head on its own lines");
+_Static_assert(offsetof(struct fl_header, watchers) % FL_PAIR == 0, "what changes on its own lines");
+_Static_assert(offsetof(struct fl_header, ring_tail) % FL_PAIR == 0, "tail on its own lines");
 
 /* One process's view of the region. */
 struct fl_region {
     int fd;
     char *base;
     struct fl_header *header;
+    struct fl_notices *notices;
     fl_word *ring;
     fl_word *states;
     struct fl_block *blocks;
@@ -218,11 +226,12 @@ static inline void fl_layout_plan(struct fl_header *h, uint32_t workers, uint32_
     h->ring_size = ring_size;
     h->max_payload = max_payload;
     h->half_size = fl_round(max_payload ? max_payload : 1, FL_GRAIN);
-    h->ring_at = at, at = fl_round(at + 8 * (uint64_t)ring_size, FL_PAIR);
+    h->functions_at = at, at = fl_round(at + sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR);
+    h->ring_at = at, at = fl_round(at + 8 * (uint64_t)ring_size, FL_GRAIN);
+    h->notices_at = at, at += sizeof(struct fl_notices);
     h->states_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
     h->blocks_at = at, at += sizeof(struct fl_block) * (uint64_t)workers;
     h->flags_at = at, at = fl_round(at + 8 * fl_round(slots, 64) / 64, FL_PAIR);
-    h->functions_at = at, at = fl_round(at + sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR);
     h->slots_at = at, at += (uint64_t)h->slot_stride * slots;
     h->base_size = fl_round(at, FL_GRAIN);
     h->descriptions_at = h->base_size;
@@ -241,6 +250,7 @@ static inline void fl_region_bind(struct fl_region *r, int fd, void *base)
     r->fd = fd;
     r->base = (char *)base;
     r->header = h;
+    r->notices = (struct fl_notices *)(r->base + h->notices_at);
     r->ring = (fl_word *)(r->base + h->ring_at);
     r->states = (fl_word *)(r->base + h->states_at);
     r->blocks = (struct fl_block *)(r->base + h->blocks_at);
@@ -255,19 +265,19 @@ static inline void fl_region_bind(struct fl_region *r, int fd, void *base)
  * sizes, offsets. Returns NULL, or why it was refused. Called by workers. */
 static inline const char *fl_region_attach(struct fl_region *r, int fd)
 {
-    struct fl_header plan, *h;
+    struct fl_header plan;
     struct stat st;
     void *base;
 
     if (fstat(fd, &st) != 0)
         return "the region's descriptor is not open";
-    if ((uint64_t)st.st_size < sizeof *h)
+    if ((uint64_t)st.st_size < sizeof plan)
         return "the region is too small for a header";
-    base = mmap(NULL, sizeof *h, PROT_READ, MAP_SHARED, fd, 0);
+    base = mmap(NULL, sizeof plan, PROT_READ, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return "the region's header cannot be mapped";
     memcpy(&plan, base, sizeof plan);
-    munmap(base, sizeof *h);
+    munmap(base, sizeof plan);
     if (plan.magic != FL_MAGIC)
         return "this is not a fuload region (wrong magic number)";
     if (plan.version != FL_VERSION)
@@ -279,15 +289,18 @@ static inline const char *fl_region_attach(struct fl_region *r, int fd)
 
         memcpy(&again, &plan, sizeof again); /* padding is compared too */
         fl_layout_plan(&again, plan.workers, plan.slots, plan.slot_size, plan.max_payload);
-        if (memcmp(&again, &plan, offsetof(struct fl_header, collector)) != 0 ||
+        if (memcmp(&again, &plan, offsetof(struct fl_header, watchers)) != 0 ||
             plan.total_size != (uint64_t)st.st_size)
             return "the region's header and size do not agree";
     }
     base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return "the region cannot be mapped (address space limit?)";
-    h = (struct fl_header *)base;
-    fl_region_bind(r, fd, h);
+    if (mprotect(base, plan.notices_at, PROT_READ) != 0) {
+        munmap(base, plan.base_size);
+        return "the region's header cannot be protected";
+    }
+    fl_region_bind(r, fd, base);
     return NULL;
 }
 

@@ -49,13 +49,13 @@ static inline uint64_t fl_ring_entry(const struct fl_region *r, uint64_t positio
  * zeros is empty. */
 static inline void fl_ring_clear(struct fl_region *r)
 {
-    atomic_store(&r->header->ring_head, r->header->ring_size);
+    atomic_store(&r->notices->ring_head, r->header->ring_size);
     atomic_store(&r->header->ring_tail, r->header->ring_size);
 }
 
 static inline uint64_t fl_ring_head(struct fl_region *r)
 {
-    return atomic_load_explicit(&r->header->ring_head, memory_order_relaxed);
+    return atomic_load_explicit(&r->notices->ring_head, memory_order_relaxed);
 }
 
 /* Anybody: everything before `position` is claimed or stale. */
@@ -64,7 +64,7 @@ static inline void fl_ring_pass(struct fl_region *r, uint64_t position)
     uint64_t head = fl_ring_head(r);
 
     while (head < position &&
-           !atomic_compare_exchange_weak_explicit(&r->header->ring_head, &head, position,
+           !atomic_compare_exchange_weak_explicit(&r->notices->ring_head, &head, position,
                                                   memory_order_relaxed, memory_order_relaxed))
         ;
 }

@@ -13,34 +13,37 @@
 #define ENVIRONMENT "FULOAD_WORKER"
 
 /* The kernel's parent-death signal ends this process even if it is stopped or
- * deaf; this thread does if a task has cleared that setting. */
-static void *watch_parent(void *pidfd)
+ * deaf; this thread does if a task has cleared that setting. A task may close its
+ * descriptor, even before it is polled: then there is another. */
+static void *watch_parent(void *argument)
 {
-    struct pollfd p = {.fd = (int)(intptr_t)pidfd, .events = POLLIN};
+    pid_t parent = (pid_t)(intptr_t)argument;
 
-    while (poll(&p, 1, -1) < 0 && errno == EINTR)
-        ;
+    while (getppid() == parent) {
+        struct pollfd p = {.events = POLLIN};
+
+        p.fd = (int)syscall(SYS_pidfd_open, parent, 0);
+        if (p.fd < 0 && errno != ESRCH)
+            return NULL;
+        while (poll(&p, 1, -1) < 0 && errno == EINTR)
+            ;
+    }
     kill(getpid(), SIGKILL);
     return NULL;
 }
 
 static void start_watch(pid_t parent)
 {
-    int pidfd = (int)syscall(SYS_pidfd_open, parent, 0);
     sigset_t all, before;
     pthread_attr_t attributes;
     pthread_t thread;
 
-    if (pidfd < 0)
-        return;
-    fcntl(pidfd, F_SETFD, FD_CLOEXEC);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 64 * 1024);
-    if (pthread_create(&thread, &attributes, watch_parent, (void *)(intptr_t)pidfd) != 0)
-        close(pidfd);
+    pthread_create(&thread, &attributes, watch_parent, (void *)(intptr_t)parent);
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -103,7 +103,8 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
     s->reply_pid = (uint32_t)atomic_load_explicit(&block->pid, memory_order_relaxed);
     s->finished_ns = fl_now();
     fl_count(&block->tasks_done, 1);
-    fl_count(&block->run_ns, s->finished_ns - s->started_ns);
+    if (s->started_ns)
+        fl_count(&block->run_ns, s->finished_ns - s->started_ns);
     if (!fl_slot_finish(s, call->generation, w->index)) {
         if (fl_slot_look(s) != fl_slot_word(call->generation, w->index + 1, FL_CONDEMNED))
             end_corrupted(w, "something wrote over the slot of a task that runs");

@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#define CONTENDED_NS 20000000u /* for so long a worker that has lost its CPU does not poll */
+
 static void leave_python(struct fl_worker *w)
 {
     if (w->host.leave_python)
@@ -29,7 +31,6 @@ static void begin_call(struct fl_worker *w, uint32_t index, uint32_t generation)
     call->reply = NULL;
     call->reply_room = call->reply_size = call->reply_wanted = 0;
     call->status = 0;
-    s->started_ns = fl_now();
     atomic_store_explicit(&w->region.blocks[w->index].slot, index + 1, memory_order_relaxed);
 }
 
@@ -55,6 +56,7 @@ static void call_native(struct fl_worker *w)
     const struct fl_callable *c;
     char why[1024];
 
+    fl_call_starts(w);
     c = fl_callable_find(w, w->call.slot->function, why, sizeof why, &kind);
     if (!c) {
         fl_reply_bytes(w, kind, why, strlen(why));
@@ -87,30 +89,55 @@ static void call(struct fl_worker *w)
     atomic_store_explicit(&w->region.blocks[w->index].slot, 0, memory_order_relaxed);
 }
 
-/* Nothing to claim: poll for a while if few others do, then sleep. */
+/* Poll for a while, if few others do. A poller that has lost its CPU keeps the
+ * parent from ringing another for as long as it takes to get it back: once that
+ * has happened it sleeps instead, and a signal gets it a CPU at once.
+ * True: there is something to do. */
+static bool poll_for_work(struct fl_worker *w)
+{
+    struct fl_region *r = &w->region;
+    uint64_t now = fl_now(), until = now + r->header->spin_ns;
+
+    if (now < w->contended_until || !fl_bell_may_poll(r, w->index))
+        return false;
+    atomic_store_explicit(&r->states[w->index], fl_state_word(FL_POLLING, 0, 0), memory_order_release);
+    while (now < until) {
+        uint64_t before;
+        int i;
+
+        for (i = 0; i < 32; i++) {
+            if (fl_ring_pending(r, &w->cursor) || fl_leaving(r) || w->interrupted)
+                return true;
+            fl_pause();
+        }
+        before = fl_now();
+        sched_yield(); /* the parent may be waiting for this very CPU */
+        now = fl_now();
+        if (r->header->late_ns && now - before > r->header->late_ns) {
+            w->contended_until = now + CONTENDED_NS;
+            return false;
+        }
+    }
+    return false;
+}
+
+/* Nothing to claim. */
 static void wait_for_work(struct fl_worker *w)
 {
     struct fl_region *r = &w->region;
 
-    if (fl_bell_may_poll(r, w->index)) {
-        uint64_t until = fl_now() + r->header->spin_ns;
-
-        atomic_store_explicit(&r->states[w->index], fl_state_word(FL_POLLING, 0, 0),
-                              memory_order_release);
-        do {
-            int i;
-
-            for (i = 0; i < 32; i++) {
-                if (fl_ring_pending(r, &w->cursor) || fl_leaving(r) || w->interrupted)
-                    return;
-                fl_pause();
-            }
-            sched_yield(); /* the parent may be waiting for this very CPU */
-        } while (fl_now() < until);
-    }
+    if (poll_for_work(w))
+        return;
     fl_signals_sleep();
     fl_bell_sleep(r, &w->os, w->index, &w->cursor);
     fl_signals_wake(w);
+}
+
+/* Has it run as many tasks as one worker of this pool may? */
+static bool retired(struct fl_region *r, uint32_t index)
+{
+    return r->header->max_tasks &&
+           atomic_load_explicit(&r->blocks[index].tasks_done, memory_order_relaxed) >= r->header->max_tasks;
 }
 
 int fl_serve(struct fl_worker *w, int32_t resume)
@@ -130,6 +157,8 @@ int fl_serve(struct fl_worker *w, int32_t resume)
             fl_reply_report(w);
         if (w->interrupted)
             return 130;
+        if (retired(r, w->index))
+            return 0; /* the parent starts another when it has buried this one */
         slot = fl_ring_claim(r, w->index, &w->cursor, &generation);
         if (slot < 0) {
             if (fl_bell_may_leave(r, &w->cursor))

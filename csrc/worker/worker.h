@@ -55,6 +55,7 @@ struct fl_worker {
     struct fl_host host;
     uint32_t index;
     uint64_t cursor;      /* ring.h */
+    uint64_t contended_until; /* until then it sleeps at once instead of polling */
     bool unreported;      /* w->call.slot is done and nobody was told */
     int bell;             /* the parent's eventfd */
     struct fl_file { dev_t device; ino_t inode; } region_file, bell_file;
@@ -127,6 +128,13 @@ void fl_call_task(struct fl_worker *w, const struct fl_callable *c);
 
 /* become_python.c: exec the interpreter in place. Comes back on failure. */
 void fl_become_python(struct fl_worker *w);
+
+/* The task itself begins: until then the worker becomes Python, runs the
+ * initializer or imports what the arguments need; no timeout counts that. */
+static inline void fl_call_starts(struct fl_worker *w)
+{
+    w->call.slot->started_ns = fl_now();
+}
 
 /* reply.c. Only the task's thread calls these; they may block on page faults. */
 /* In a child that a task forked: the slot is the worker's, nothing is written. */

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import itertools
 import os
+import pickle
 import sys
+import threading
+import time
+import weakref
+from pathlib import Path
 
 import pytest
-from gates import pass_gate, until
+from gates import pass_gate, report_and_pass_gate, until
 
 from fuload_exec import FuloadExecutor
 
@@ -48,15 +54,22 @@ def test_calls_of_a_chunk_share_a_task():
 @pytest.mark.parametrize("chunksize", [0, -1])
 def test_a_bad_chunksize(make_executor, chunksize):
     with make_executor(1) as executor:
-        with pytest.raises(ValueError, match="chunksize"):
+        with pytest.raises(ValueError, match="chunksize must be >= 1."):
             executor.map(abs, [1], chunksize=chunksize)
 
 
-@pytest.mark.parametrize(("buffersize", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError), (1.0, TypeError)])
-def test_a_bad_buffersize(buffersize, error):
+@pytest.mark.parametrize(
+    ("buffersize", "error", "text"),
+    [(0, ValueError, "buffersize must be None or > 0"), (-1, ValueError, "buffersize must be None or > 0"),
+     ("1", TypeError, "buffersize must be an integer or None"), (1.0, TypeError, "buffersize must be an integer or None")],
+)
+def test_a_bad_buffersize(buffersize, error, text):
+    """The texts are those of CPython 3.14."""
+    read = []
     with FuloadExecutor(1) as executor:
-        with pytest.raises(error, match="buffersize"):
-            executor.map(abs, [1], buffersize=buffersize)
+        with pytest.raises(error, match=f"{text}.*{buffersize!r}"):
+            executor.map(abs, (read.append(i) for i in range(3)), buffersize=buffersize)
+        assert read == [] and executor.stats().submitted == 0
 
 
 @pytest.mark.parametrize("chunksize", [1, 4])
@@ -196,3 +209,292 @@ def test_after_shutdown(make_executor):
     executor.shutdown()
     with pytest.raises(RuntimeError):
         executor.map(abs, [1])
+
+
+def test_no_iterable_at_all(make_executor):
+    with make_executor(1) as executor:
+        assert list(executor.map(abs)) == []
+        assert list(executor.map(abs, [])) == []
+        assert list(executor.map(pow, [], [1, 2])) == []
+
+
+def test_the_iterator_is_lazy_and_is_one(make_executor, make_gate):
+    one, other = make_gate(), make_gate()
+    with make_executor(2) as executor, one, other:
+        results = executor.map(pass_gate, [one.path, other.path], [1, 2], chunksize=1)
+        assert iter(results) is results
+        one.open()
+        assert next(results) == 1
+        other.open()
+        assert next(results) == 2
+        for _ in range(2):
+            with pytest.raises(StopIteration):
+                next(results)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.0])
+def test_a_timeout_that_is_over_at_once(make_executor, gate, timeout):
+    with make_executor(1) as executor, gate:
+        results = executor.map(pass_gate, [gate.path], timeout=timeout)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            next(results)
+        gate.open()
+
+
+def test_what_is_there_does_not_time_out():
+    with FuloadExecutor(1) as executor:
+        results = executor.map(abs, range(-3, 0), timeout=0, chunksize=1)
+        until(lambda: executor.stats().completed == 3)
+        assert list(results) == [3, 2, 1]
+
+
+def test_the_timeout_counts_from_the_call(make_executor, gate):
+    """One timeout for all results, not one for each."""
+    with make_executor(2) as executor, gate:
+        timeout = 0.1
+        results = executor.map(pass_gate, [os.devnull, gate.path], [1, 2], timeout=timeout, chunksize=1)
+        due = time.monotonic() + timeout
+        executor.submit(abs, -1).result()  # begun after the first of the two had ended
+        until(lambda: time.monotonic() > due)
+        assert next(results) == 1  # it is there, though the time is over
+        with pytest.raises(concurrent.futures.TimeoutError):
+            next(results)
+        gate.open()
+
+
+@pytest.mark.parametrize("timeout", ["1", [1]])
+def test_a_timeout_that_is_no_number(make_executor, timeout):
+    with make_executor(1) as executor:
+        with pytest.raises(TypeError):
+            executor.map(abs, [1], timeout=timeout)
+
+
+class Thing:
+    """Can be referred to weakly."""
+
+
+def give_thing(_):
+    return Thing()
+
+
+@pytest.mark.parametrize("chunksize", [1, 4])
+def test_the_iterator_keeps_no_result(make_executor, chunksize):
+    gc.disable()
+    try:
+        with make_executor(2) as executor:
+            for thing in executor.map(give_thing, range(10), chunksize=chunksize):
+                seen = weakref.ref(thing)
+                del thing
+                assert seen() is None
+    finally:
+        gc.enable()
+
+
+def test_the_iterator_keeps_no_executor():
+    executor = FuloadExecutor(1)
+    results = executor.map(abs, range(-3, 0))
+    seen = weakref.ref(executor)
+    del executor
+    assert seen() is None
+    assert list(results) == [3, 2, 1]
+
+
+def test_an_iterator_with_a_buffer_keeps_its_executor_until_all_is_submitted():
+    executor = FuloadExecutor(1)
+    results = executor.map(abs, range(-5, 0), buffersize=2)
+    seen = weakref.ref(executor)
+    del executor
+    assert [next(results) for _ in range(2)] == [5, 4] and seen() is not None
+    assert list(results) == [3, 2, 1] and seen() is None
+
+
+def test_an_iterator_that_is_collected_cancels_the_rest(make_executor, gate, tmp_path):
+    with make_executor(1) as executor, gate:
+        held = executor.submit(report_and_pass_gate, str(tmp_path / "runs"), gate.path)
+        until((tmp_path / "runs").exists)
+        results = executor.map(os.mkdir, [str(tmp_path / str(i)) for i in range(20)], timeout=0, chunksize=1)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            next(results)
+        del results
+        gate.open()
+        held.result()
+    assert not (tmp_path / "19").exists()
+
+
+def test_an_iterator_that_is_collected_in_the_middle(gate):
+    with FuloadExecutor(1) as executor, gate:
+        results = executor.map(pass_gate, [os.devnull] + [gate.path] * 20, range(21), chunksize=1)
+        assert next(results) == 0
+        del results
+        assert executor.stats().cancelled >= 19
+        gate.open()
+
+
+def test_an_iterator_that_nobody_looks_at(make_executor, tmp_path):
+    """Its tasks run all the same, as always with the standard library."""
+    with make_executor(2) as executor:
+        executor.map(os.mkdir, [str(tmp_path / str(i)) for i in range(20)])
+    assert len(list(tmp_path.iterdir())) == 20
+
+
+def test_after_an_exception_the_rest_is_cancelled(gate, tmp_path):
+    with FuloadExecutor(1) as executor, gate:
+        results = executor.map(divmod_behind_a_gate, [1, *[gate.path] * 10], [0] * 11, chunksize=1)
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        assert executor.stats().cancelled >= 9
+        gate.open()
+
+
+def divmod_behind_a_gate(one, other):
+    return divmod(one, other) if isinstance(one, int) else pass_gate(one)
+
+
+def raise_instance_at(error, at, i):
+    if i == at:
+        raise error
+    return i
+
+
+@pytest.mark.parametrize("chunksize", [1, 4, None])
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("k"), GeneratorExit()], ids=repr)
+def test_an_exception_that_is_none(error, chunksize):
+    with FuloadExecutor(1) as executor:
+        results = executor.map(raise_instance_at, itertools.repeat(error), itertools.repeat(5), range(20), chunksize=chunksize)
+        assert [next(results) for _ in range(5)] == list(range(5))
+        with pytest.raises(type(error)) as caught:
+            next(results)
+        assert caught.value.args == error.args
+        assert executor.submit(abs, -1).result() == 1
+
+
+@pytest.mark.parametrize("chunksize", [1, 4])
+def test_stop_iteration_does_not_end_the_results(make_executor, chunksize):
+    """It would end a `for` without a word: it is a RuntimeError."""
+    with make_executor(1) as executor:
+        results = executor.map(raise_instance_at, itertools.repeat(StopIteration(7)), itertools.repeat(0), range(4),
+                               chunksize=chunksize)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            next(results)
+
+
+def test_an_argument_that_cannot_be_pickled_in_the_middle(make_executor):
+    with make_executor(1) as executor:
+        results = executor.map(id, [1, 2, threading.Lock(), 3], chunksize=1)
+        next(results), next(results)
+        with pytest.raises((TypeError, pickle.PicklingError)):
+            next(results)
+        assert executor.submit(abs, -1).result() == 1
+
+
+class Locked(Exception):
+    def __init__(self, i):
+        super().__init__(i, threading.Lock())
+
+
+def fail_with_a_lock_at(at, i):
+    if i == at:
+        raise Locked(i)
+    return i
+
+
+def give_a_lock_at(at, i):
+    return threading.Lock() if i == at else i
+
+
+@pytest.mark.parametrize("chunksize", [None, 1])
+@pytest.mark.parametrize("function", [fail_with_a_lock_at, give_a_lock_at])
+def test_a_result_that_cannot_be_pickled_in_the_middle(make_executor, function, chunksize):
+    """What came before it comes, though chunks were chosen."""
+    options = {} if chunksize is None else {"chunksize": chunksize}
+    with make_executor(1) as executor:
+        results = executor.map(function, itertools.repeat(21), range(100), **options)
+        assert [next(results) for _ in range(21)] == list(range(21))
+        with pytest.raises((TypeError, pickle.PicklingError)):
+            next(results)
+        assert executor.submit(abs, -1).result() == 1
+
+
+@pytest.mark.parametrize("chunksize", [None, 1])
+def test_an_argument_that_cannot_be_pickled_costs_the_calls_before_it_nothing(make_executor, tmp_path, chunksize):
+    options = {} if chunksize is None else {"chunksize": chunksize}
+    inputs = [str(tmp_path / str(i)) for i in range(100)]
+    inputs[21] = threading.Lock()
+    with make_executor(1) as executor:
+        results = executor.map(os.mkdir, inputs, **options)
+        assert [next(results) for _ in range(21)] == [None] * 21
+        with pytest.raises((TypeError, pickle.PicklingError)):
+            next(results)
+
+
+def test_calls_that_are_too_large_together():
+    with FuloadExecutor(1, max_payload=100_000) as executor:
+        assert list(executor.map(len, [bytes(60_000)] * 100)) == [60_000] * 100
+
+
+# -- buffersize, as CPython 3.14 documents it ------------------------------------------
+
+
+def test_only_the_buffer_is_read():
+    for values in (iter(range(40)), itertools.count()):
+        executor = FuloadExecutor(2)
+        executor.map(str, values, buffersize=2)
+        executor.shutdown()
+        assert next(values) == 2
+
+
+def test_a_buffer_is_as_many_calls_ahead():
+    read = []
+    with FuloadExecutor(2) as executor:
+        inputs = [0] * 5000
+        results = executor.map(abs, map(read.append, inputs), inputs, buffersize=3)
+        results.close()
+        del results
+        assert len(read) == 3 and executor.stats().submitted == 3
+
+
+def test_a_buffer_of_chunks():
+    read = []
+    with FuloadExecutor(2) as executor:
+        results = executor.map(abs, (read.append(i) or -i for i in itertools.count()), chunksize=5, buffersize=2)
+        assert len(read) == 10
+        assert [next(results) for _ in range(12)] == list(range(12))
+        results.close()
+
+
+def test_a_buffer_larger_than_the_input():
+    with FuloadExecutor(2) as executor:
+        assert list(executor.map(abs, range(-5, 0), buffersize=100)) == [5, 4, 3, 2, 1]
+        assert list(executor.map(abs, [], buffersize=2)) == []
+        assert list(executor.map(abs, buffersize=2)) == []
+
+
+def test_a_buffer_and_several_iterables():
+    with FuloadExecutor(2) as executor:
+        sums = executor.map(pow, itertools.count(), itertools.repeat(2), buffersize=2)
+        assert [next(sums) for _ in range(5)] == [0, 1, 4, 9, 16]
+        sums.close()
+        assert list(executor.map(pow, itertools.count(), [2] * 4, buffersize=3)) == [0, 1, 4, 9]
+
+
+def test_a_buffer_and_a_shutdown_in_the_middle(tmp_path):
+    """What was submitted ends; that the rest cannot be submitted is an error,
+    never a short list."""
+    executor = FuloadExecutor(1)
+    results = executor.map(Path, itertools.count(), buffersize=2)
+    executor.shutdown()
+    with pytest.raises((RuntimeError, TypeError)):
+        next(results)
+
+
+def test_an_iterable_that_fails_behind_the_buffer():
+    def values():
+        yield from (-1, -2)
+        raise LookupError("no more")
+
+    with FuloadExecutor(1) as executor:
+        results = executor.map(abs, values(), buffersize=1)
+        assert next(results) == 1
+        with pytest.raises(LookupError, match="no more"):
+            list(results)
+        assert executor.submit(abs, -1).result() == 1

@@ -38,21 +38,23 @@ POSITIONAL = ["max_workers", "mp_context", "initializer", "initargs"]
 
 WRONG_TYPES = [
     *((name, value)
-      for name in ("max_workers", "slots", "slot_size", "max_payload", "max_pending")
+      for name in ("max_workers", "slots", "slot_size", "max_payload", "max_pending", "max_tasks_per_child", "max_retries")
       for value in ("8", 8.0, True, b"8", [8], 1j)),
     *(("worker", value) for value in (7, b"./my_worker", [b"./my_worker"], [7], {"./my_worker"})),
     *((name, None) for name in ("slots", "slot_size", "max_payload", "handle_sigint", "name", "initargs")),
-    *(("spin", value) for value in ("1", True, [1], 1j)),
-    *(("handle_sigint", value) for value in (0, 1, "yes", [])),
+    *((name, value) for name in ("spin", "timeout") for value in ("1", True, [1], 1j)),
+    *((name, value) for name in ("handle_sigint", "cancel_running") for value in (0, 1, "yes", [])),
+    ("max_retries", None), ("cancel_running", None),
     *(("env", value) for value in ("A=1", 7, [("A", "1")], {"A": 1}, {1: "A"}, {b"A": b"1"}, {"A": None})),
     *(("name", value) for value in (7, b"fuload", ["fuload"])),
     *(("initializer", value) for value in (7, "print", [print])),
     ("initargs", 7),
 ]
 WRONG_VALUES = [
-    *((name, value) for name in ("max_workers", "slots", "slot_size", "max_pending") for value in (0, -1, 1 << 80)),
-    *(("max_payload", value) for value in (-1, 1 << 80)),
-    *(("spin", value) for value in (-1, -0.001, math.nan, math.inf, 1e9)),
+    *((name, value) for name in ("max_workers", "slots", "slot_size", "max_pending", "max_tasks_per_child") for value in (0, -1, 1 << 80)),
+    *((name, value) for name in ("max_payload", "max_retries") for value in (-1, 1 << 80)),
+    *((name, value) for name in ("spin", "timeout") for value in (-1, -0.001, math.nan, math.inf, 1e10)),
+    ("timeout", 0), ("timeout", 0.0),
     *(("env", value) for value in ({"A=B": "1"}, {"": "1"}, {"A": "\0"}, {"A\0": "1"})),
     *(("name", value) for value in ("", "a\0b")),
     *(("worker", value) for value in ("./no_such_worker", ["./no_such_worker", "-v"], "a\0b")),
@@ -96,15 +98,6 @@ def test_a_parameter_that_does_not_exist():
 def test_what_can_be_given_by_position():
     with pytest.raises(TypeError):
         FuloadExecutor(1, None, None, (), None)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("timeout", 1.5), ("max_retries", 2), ("max_tasks_per_child", 10), ("cancel_running", True)],
-)
-def test_parameters_that_are_not_supported_yet(name, value):
-    with pytest.raises(NotImplementedError, match=name):
-        FuloadExecutor(1, **{name: value})
 
 
 def test_a_refused_pool_leaves_the_next_alone(libm):

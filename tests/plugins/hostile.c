@@ -176,6 +176,44 @@ FULOAD_TASK(close_descriptors)
     return 0;
 }
 
+/* Writes over the pool's header, sizes and offsets. */
+FULOAD_TASK(write_over_the_header)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    unsigned long start, end, offset;
+    char line[512];
+
+    (void)task;
+    while (maps && fgets(line, sizeof line, maps))
+        if (strstr(line, "memfd:fuload") && sscanf(line, "%lx-%lx %*s %lx", &start, &end, &offset) == 3 && !offset)
+            memset((void *)start, 0x77, 4096);
+    return 1;
+}
+
+/* Holds SIGTERM off; the request is a folder: a file "began" there, then, once it
+ * is cancelled, a file "tidied". */
+FULOAD_TASK(tidy_up)
+{
+    size_t size;
+    const char *folder = fuload_request(task, &size);
+    char path[512];
+    sigset_t term;
+    FILE *file;
+
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    snprintf(path, sizeof path, "%.*s/began", (int)size, folder);
+    if ((file = fopen(path, "w")))
+        fclose(file);
+    while (!fuload_cancelled(task))
+        usleep(1000);
+    snprintf(path, sizeof path, "%.*s/tidied", (int)size, folder);
+    if ((file = fopen(path, "w")))
+        fclose(file);
+    return 0;
+}
+
 /* Deaf to all that asks politely. */
 FULOAD_TASK(ignore_and_loop)
 {

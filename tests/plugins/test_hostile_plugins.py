@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -152,6 +153,15 @@ MARGIN = 64
 HEADER = 64
 
 
+def test_the_header_cannot_be_written(pool, hostile, serves):
+    """The parent computes addresses from it."""
+    executor = pool(2)
+    for _ in range(3):
+        error = executor.submit(hostile("write_over_the_header"), b"").exception(timeout=PATIENCE)
+        assert type(error) is WorkerCrashed and error.exitcode == -signal.SIGSEGV
+        serves(executor, 20)
+
+
 def write_past(hostile, executor, size, junk):
     return executor.submit(hostile("write_past"), numbers(size, len(junk)) + junk)
 
@@ -290,3 +300,16 @@ def test_an_endless_task_ends_with_terminate(pool, hostile, serves, spin):
         assert future.cancelled()
         serves(executor, 20)
         until(lambda: not is_alive(pid))
+
+
+def test_a_task_may_tidy_up_after_ctrl_c(pool, hostile, serves, tmp_path):
+    executor = pool(1)
+    future = executor.submit(hostile("tidy_up"), bytes(tmp_path))
+    until((tmp_path / "began").exists)
+    assert not (tmp_path / "tidied").exists()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        future.result(timeout=PATIENCE)
+    until((tmp_path / "tidied").exists)
+    assert future.cancelled()
+    serves(executor, 20)

@@ -797,11 +797,11 @@ static void wait_for_events(void)
     struct pollfd p = {.fd = bell, .events = POLLIN};
     uint64_t count;
 
-    atomic_store(&region->header->collector, FL_COLLECTOR_ASLEEP);
+    atomic_store(&region->notices->collector, FL_COLLECTOR_ASLEEP);
     if (!atomic_load(&stop) && !fl_flags_any(region))
         while (poll(&p, 1, -1) < 0)
             ;
-    atomic_exchange(&region->header->collector, FL_COLLECTOR_AWAKE);
+    atomic_exchange(&region->notices->collector, FL_COLLECTOR_AWAKE);
     CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
 }
 
@@ -886,10 +886,10 @@ static void the_collector_is_called_once(void)
     open_crew(1, 1, 0, 0);
     bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     atomic_store(&rung_calls, 0);
-    atomic_store(&region->header->collector, FL_COLLECTOR_AWAKE);
+    atomic_store(&region->notices->collector, FL_COLLECTOR_AWAKE);
     CHECK(fl_collector_looks(region));
     CHECK(!fl_collector_call(region, &bell_os));
-    atomic_store(&region->header->collector, FL_COLLECTOR_ASLEEP);
+    atomic_store(&region->notices->collector, FL_COLLECTOR_ASLEEP);
     CHECK(!fl_collector_looks(region));
     atomic_store(&region->header->watchers, 1);
     CHECK(fl_collector_looks(region));

@@ -223,11 +223,12 @@ static void check_plan(uint32_t workers, uint32_t slots, uint32_t slot_size, uin
     {
         const struct piece pieces[] = {
             {0, sizeof h, FL_PAIR},
+            {h.functions_at, sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR},
             {h.ring_at, 8 * (uint64_t)h.ring_size, FL_PAIR},
+            {h.notices_at, sizeof(struct fl_notices), FL_GRAIN},
             {h.states_at, 8 * (uint64_t)workers, FL_PAIR},
             {h.blocks_at, sizeof(struct fl_block) * (uint64_t)workers, FL_PAIR},
             {h.flags_at, ((uint64_t)slots + 63) / 64 * 8, FL_PAIR},
-            {h.functions_at, sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR},
             {h.slots_at, (uint64_t)h.slot_stride * slots, FL_PAIR},
             {h.base_size, 0, FL_GRAIN},
             {h.descriptions_at, h.descriptions_size, FL_GRAIN},

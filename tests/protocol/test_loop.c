@@ -246,11 +246,11 @@ static void wait_for_bell(void)
     struct pollfd p = {.fd = bell, .events = POLLIN};
     uint64_t count;
 
-    atomic_store(&region.header->collector, FL_COLLECTOR_ASLEEP);
+    atomic_store(&region.notices->collector, FL_COLLECTOR_ASLEEP);
     if (!fl_flags_any(&region))
         while (poll(&p, 1, -1) < 0)
             ;
-    atomic_exchange(&region.header->collector, FL_COLLECTOR_AWAKE);
+    atomic_exchange(&region.notices->collector, FL_COLLECTOR_AWAKE);
     CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
 }
 

@@ -23,7 +23,7 @@ static void start_at_lap(uint64_t lap)
         atomic_store(&fl_slot_at(&region, (uint32_t)i)->word, 0);
         generations[i] = 0;
     }
-    atomic_store(&region.header->ring_head, position);
+    atomic_store(&region.notices->ring_head, position);
     atomic_store(&region.header->ring_tail, position);
 }
 
@@ -305,7 +305,7 @@ static void an_impossible_head_does_no_harm(void)
     for (i = 0; i < LENGTH(heads); i++) {
         start_at_lap(UINT64_C(1) << 40);
         publish_all();
-        atomic_store(&region.header->ring_head, heads[i]);
+        atomic_store(&region.notices->ring_head, heads[i]);
         go_round(10 * RING, (uint32_t)i);
     }
 }

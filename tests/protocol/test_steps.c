@@ -146,7 +146,7 @@ static void reset_ring(void)
 
     for (i = position - region->header->ring_size; i < position; i++)
         atomic_store(&region->ring[i & region->ring_mask], fl_ring_entry(region, i, 0, 0xdead));
-    atomic_store(&region->header->ring_head, position);
+    atomic_store(&region->notices->ring_head, position);
     atomic_store(&region->header->ring_tail, position);
     for (i = 0; i < CREW_SLOTS; i++)
         atomic_store(&fl_slot_at(region, (uint32_t)i)->word, 0);
@@ -164,7 +164,7 @@ static void reset(uint32_t cpus, uint64_t looks)
     region->header->spin_ns = looks << 10;
     atomic_store(&region->header->leave, 0);
     atomic_store(&region->header->watchers, 0);
-    atomic_store(&region->header->collector, FL_COLLECTOR_AWAKE);
+    atomic_store(&region->notices->collector, FL_COLLECTOR_AWAKE);
     atomic_store(&region->flags[0], 0);
     for (i = 0; i < WORKERS; i++) {
         crew.seats[i] = (struct seat){.crew = &crew, .index = i};
@@ -422,7 +422,7 @@ static bool is_quiet(uint32_t unused)
     for (who = 1; who < crowd_size; who++)
         if (runnable(who))
             return false;
-    return glance(&region->header->ring_head) < glance(&region->header->ring_tail);
+    return glance(&region->notices->ring_head) < glance(&region->header->ring_tail);
 }
 
 /* Pool.tick in cysrc/pool.pxi: work that stays is brought to a sleeper. */
@@ -692,10 +692,10 @@ static void run_collector(uint32_t unused)
     (void)unused;
     for (;;) {
         bell_sleeps++;
-        atomic_store(&region->header->collector, FL_COLLECTOR_ASLEEP);
+        atomic_store(&region->notices->collector, FL_COLLECTOR_ASLEEP);
         if (!fl_flags_any(region) && !bell)
             wait_until(has_bell);
-        atomic_exchange(&region->header->collector, FL_COLLECTOR_AWAKE);
+        atomic_exchange(&region->notices->collector, FL_COLLECTOR_AWAKE);
         bell = 0;
         collect();
     }
@@ -760,7 +760,7 @@ static void judge_collecting(void)
     uint32_t i;
 
     CHECK(!fl_flags_any(region));
-    CHECK(atomic_load(&region->header->collector) == FL_COLLECTOR_ASLEEP);
+    CHECK(atomic_load(&region->notices->collector) == FL_COLLECTOR_ASLEEP);
     CHECK(bell_rings < bell_sleeps + deaths); /* called once each time, but the last */
     for (i = 0; i < workers; i++) {
         uint32_t state = fl_word_state(fl_slot_look(fl_slot_at(region, i)));

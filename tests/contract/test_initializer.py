@@ -1,0 +1,190 @@
+"""Initializers that fail, exit, die or wait."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import BrokenExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+from gates import pass_gate, until
+
+from fuload_exec import FuloadExecutor
+
+
+def fail(error):
+    raise error
+
+
+def leave(*_):
+    os._exit(3)
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def touch_and_pass_gate(mark, path):
+    Path(mark).touch()
+    pass_gate(path)
+
+
+def pass_gate_and_fail(path):
+    pass_gate(path)
+    raise ValueError("of an initializer")
+
+
+class Lost(Exception):
+    """Cannot be pickled."""
+
+    def __reduce__(self):
+        raise LookupError
+
+
+def fail_lost():
+    raise Lost("where is it")
+
+
+class Homesick:
+    """Cannot be rebuilt anywhere else."""
+
+    def __init__(self):
+        self.pid = os.getpid()
+
+    def __reduce__(self):
+        return check_pid, (self.pid,)
+
+
+def check_pid(pid):
+    if os.getpid() != pid:
+        raise LookupError("not at home")
+
+
+def all_broken(executor, futures):
+    for future in futures:
+        assert isinstance(future.exception(60), BrokenProcessPool)
+        with pytest.raises(BrokenExecutor):
+            future.result()
+    with pytest.raises(BrokenProcessPool):
+        executor.submit(abs, -1)
+    with pytest.raises(BrokenProcessPool):
+        executor.map(abs, [1])
+
+
+def test_all_that_waits_fails(make_executor, gate):
+    with make_executor(1, initializer=pass_gate_and_fail, initargs=(gate.path,)) as executor, gate:
+        futures = [executor.submit(abs, -i) for i in range(10)]
+        called = []
+        futures[-1].add_done_callback(lambda f: called.append(type(f.exception())))
+        assert wait(futures, timeout=0).done == set()
+        gate.open()
+        all_broken(executor, futures)
+        until(lambda: called)
+        assert issubclass(called[0], BrokenProcessPool)
+
+
+@pytest.mark.parametrize("error", [ValueError("v"), SystemExit(3), KeyboardInterrupt(), StopIteration()], ids=repr)
+def test_whatever_it_raises(make_executor, error):
+    with make_executor(1, initializer=fail, initargs=(error,)) as executor:
+        all_broken(executor, [executor.submit(abs, -1)])
+
+
+def test_what_is_logged(caplog):
+    with FuloadExecutor(1, initializer=fail, initargs=(ValueError("of an initializer"),)) as executor:
+        with caplog.at_level(logging.CRITICAL, "concurrent.futures"):
+            error = executor.submit(abs, -1).exception()
+        (record,) = caplog.records
+        assert (record.name, record.levelno) == ("concurrent.futures", logging.CRITICAL)
+        message = record.getMessage()
+        assert message.startswith("Exception in initializer:") and "ValueError: of an initializer" in message
+        assert "in fail" in message
+        assert "ValueError: of an initializer" in str(error.__cause__)
+
+
+def test_an_exception_that_cannot_be_pickled():
+    with FuloadExecutor(1, initializer=fail_lost) as executor:
+        future = executor.submit(abs, -1)
+        assert "Lost: where is it" in str(future.exception().__cause__)
+        all_broken(executor, [future])
+
+
+def test_one_that_cannot_be_rebuilt():
+    with FuloadExecutor(1, initializer=abs, initargs=(Homesick(),)) as executor:
+        future = executor.submit(abs, -1)
+        assert "not at home" in str(future.exception().__cause__)
+        all_broken(executor, [future])
+
+
+@pytest.mark.parametrize("initializer", [leave, die])
+def test_one_that_takes_its_worker_along(make_executor, initializer):
+    """Every future fails, and after some of them the pool is broken."""
+    with make_executor(1, initializer=initializer) as executor:
+        futures = []
+        with pytest.raises(BrokenProcessPool):
+            while True:
+                futures.append(executor.submit(abs, -1))
+                assert isinstance(futures[-1].exception(60), BrokenProcessPool)
+                assert len(futures) < 10
+        all_broken(executor, futures)
+
+
+def test_many_tasks_behind_one_that_takes_its_worker_along(make_executor):
+    with make_executor(2, initializer=leave) as executor:
+        futures = []
+        try:
+            for i in range(100):
+                futures.append(executor.submit(abs, -i))
+        except BrokenProcessPool:
+            pass
+        all_broken(executor, futures)
+
+
+def test_one_that_waits(make_executor, gate, tmp_path):
+    """Tasks wait for it, and can be cancelled and waited for meanwhile."""
+    mark = tmp_path / "begun"
+    with make_executor(1, initializer=touch_and_pass_gate, initargs=(str(mark), gate.path)) as executor, gate:
+        futures = [executor.submit(abs, -i) for i in range(10)]
+        until(mark.exists)
+        assert wait(futures, timeout=0.01).done == set()
+        assert futures[-1].cancel()
+        executor.shutdown(wait=False)
+        gate.open()
+        assert [f.result(60) for f in futures[:-1]] == list(range(9))
+
+
+def test_shutdown_that_cancels_while_one_waits(make_executor, gate, tmp_path):
+    mark = tmp_path / "begun"
+    executor = make_executor(1, initializer=touch_and_pass_gate, initargs=(str(mark), gate.path))
+    with gate:
+        futures = [executor.submit(abs, -i) for i in range(10)]
+        until(mark.exists)
+        thread = threading.Thread(target=executor.shutdown, kwargs={"cancel_futures": True})
+        thread.start()
+        until(futures[-1].cancelled)
+        gate.open()
+        thread.join()
+        assert all(f.done() for f in futures)
+
+
+def test_a_broken_pool_can_be_shut_down(make_executor):
+    for options in ({"wait": False}, {"wait": True}, {"cancel_futures": True}):
+        executor = make_executor(1, initializer=fail, initargs=(ValueError(),))
+        assert isinstance(executor.submit(abs, -1).exception(), BrokenProcessPool)
+        executor.shutdown(**options)
+        executor.shutdown()
+        with pytest.raises(RuntimeError):
+            executor.submit(abs, -1)
+
+
+def set_recursion_limit(limit):
+    sys.setrecursionlimit(limit)
+
+
+def test_what_it_sets_stays(make_executor):
+    with make_executor(1, initializer=set_recursion_limit, initargs=(5432,)) as executor:
+        assert [executor.submit(sys.getrecursionlimit).result() for _ in range(3)] == [5432] * 3
