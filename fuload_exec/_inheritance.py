@@ -11,7 +11,7 @@ import types
 from typing import Any
 
 from ._descriptors import Descriptor, Lender
-from ._pickling import by_value_pickler, dispatch_table, must_be_by_value
+from ._pickling import by_value_pickler, dispatch_table, look_at_reducers, must_be_by_value
 
 __all__ = ["interpreter", "original_directory", "process_data", "dump_for_workers"]
 
@@ -49,6 +49,7 @@ def process_data(mp_context: Any, workers: int) -> dict[str, Any]:
     """For _worker_process.adopt(). Numbers are drawn as for so many children."""
     from multiprocessing import process
 
+    look_at_reducers()
     parent = process.current_process()
     numbers = [next(process._process_counter) for _ in range(workers)]  # type: ignore[attr-defined]
     util = sys.modules.get("multiprocessing.util")
@@ -83,6 +84,7 @@ def dump_for_workers(initializer: Any, initargs: tuple[Any, ...], lender: Lender
     """
     from multiprocessing import context
 
+    look_at_reducers()
     before = context.get_spawning_popen()
     popen = _Popen(lender)
     context.set_spawning_popen(popen)  # type: ignore[arg-type]

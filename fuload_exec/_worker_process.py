@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from ._descriptors import Address, fetch_tracker
+from ._pickling import look_at_reducers
 
 
 def adopt(multiprocessing: Any, data: dict[str, Any], index: int) -> None:
@@ -32,6 +33,7 @@ def adopt(multiprocessing: Any, data: dict[str, Any], index: int) -> None:
     )
     process.ORIGINAL_DIR = data["orig_dir"]
     multiprocessing.set_start_method(data["start_method"], force=True)
+    look_at_reducers()
     if data["log_level"] is not None:
         from multiprocessing import util
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import textwrap
+import zipfile
 
 import pytest
 
@@ -115,3 +116,212 @@ def test_the_program_runs_once_here_and_is_imported_in_workers(python, tmp_path)
         "        print(executor.submit(f).result(), executor.submit(f).result())\n"
     )
     assert output([python, "program.py"], cwd=tmp_path) == "__main__\n__mp_main__\n__mp_main__ __mp_main__\n"
+
+
+def test_a_zip_archive(python, tmp_path):
+    with zipfile.ZipFile(tmp_path / "program.pyz", "w") as archive:
+        archive.writestr("__main__.py", PROGRAM.replace("EXECUTOR", FULOAD))
+    assert output([python, "program.pyz"], cwd=tmp_path) == EXPECTED
+
+
+def test_a_directory(python, tmp_path):
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "__main__.py").write_text(PROGRAM.replace("EXECUTOR", FULOAD))
+    assert output([python, "program"], cwd=tmp_path) == EXPECTED
+
+
+# -- interactive --------------------------------------------------------------------------
+
+# Each entry is what somebody types, or a cell of a notebook.
+SESSION = [
+    "import os, sys\nfrom fuload_exec import FuloadExecutor",
+    "executor = FuloadExecutor(1)",
+    "class Box:\n    made = 0\n    def __init__(self, value):\n        self.value = value",
+    "class Heavy(Box):\n    def weight(self):\n        return OFFSET + self.value",
+    "class Refused(Exception):\n    pass",
+    "OFFSET = 100",
+    "def double(box):\n    return type(box)(2 * box.value)",
+    "def refuse(box):\n    raise Refused(box)",
+    "result = executor.submit(double, Heavy(21)).result()",
+    "print(type(result) is Heavy, result.weight(), result.value)",
+    "print(executor.submit(result.weight).result(), executor.submit(Heavy.weight, result).result())",
+    "OFFSET = 200",
+    "print(executor.submit(lambda x: x + OFFSET, 1).result(), executor.submit(lambda: lambda: OFFSET).result()())",
+    "error = executor.submit(refuse, Box('no')).exception()",
+    "print(type(error) is Refused, type(error.args[0]) is Box, error.args[0].value)",
+    "made = executor.submit(lambda: [Box, Box(1), lambda x: x + OFFSET]).result()",
+    "print(made[0] is Box, type(made[1]) is Box, made[2](1))",
+    "old = Box",
+    "class Box:\n    made = 1\n    def __init__(self, value):\n        self.value = value",
+    "answer = executor.submit(double, Box(4)).result()",
+    "print(type(answer) is Box, type(answer) is not old, answer.made)",
+    "print([type(b) is Box for b in executor.map(double, [Box(1), Box(2)])])",
+    "executor.shutdown()",
+]
+SAID = [
+    "True 142 42", "142 142", "201 200", "True True no", "True True 201", "True True 1", "[True, True]",
+]  # fmt: skip
+
+
+def test_an_interactive_interpreter(python):
+    typed = "\n\n".join(SESSION) + "\n\n"
+    done = subprocess.run([python, "-i", "-q"], input=typed, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "Error" not in done.stderr, done.stderr
+    assert done.stdout.splitlines() == SAID
+
+
+def test_a_notebook(python, tmp_path):
+    """As its kernel does it: a module made by hand takes the place of __main__,
+    which has a file, and runs the cells."""
+    (tmp_path / "kernel.py").write_text(
+        "import sys, types\n"
+        "notebook = sys.modules['__main__'] = types.ModuleType('__main__')\n"
+        f"for number, cell in enumerate({SESSION!r}):\n"
+        "    exec(compile(cell, f'<ipython-input-{number}>', 'exec'), notebook.__dict__)\n"
+    )
+    assert output([python, "kernel.py"], cwd=tmp_path).splitlines() == SAID
+
+
+def test_after_a_script_the_interpreter_is_interactive(python, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM.replace("EXECUTOR", FULOAD))
+    typed = "run()\nclass Box:\n    pass\n\nfrom fuload_exec import FuloadExecutor\n" \
+        "print(type(FuloadExecutor(1).submit(lambda: Box()).result()) is Box)\n"
+    done = subprocess.run(
+        [python, "-i", "-q", "program.py"], input=typed, capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert "Error" not in done.stderr and done.stdout == EXPECTED * 2 + "True\n", done.stderr
+
+
+# -- what is imported, and when ---------------------------------------------------------------
+
+
+def test_the_program_is_not_imported_for_what_is_not_of_it(python, tmp_path):
+    """So it needs no guard then; a nested pool and a look at __main__'s file
+    need nothing of it either."""
+    (tmp_path / "module.py").write_text(
+        "import sys\n"
+        "from fuload_exec import FuloadExecutor\n"
+        "def nested(depth):\n"
+        "    main = sys.modules['__main__']\n"
+        "    assert main.__file__.endswith('program.py') and main.__name__ == '__main__'\n"
+        "    if not depth:\n"
+        "        return 'deep'\n"
+        "    with FuloadExecutor(1) as executor:\n"
+        "        return executor.submit(nested, depth - 1).result()\n"
+    )
+    (tmp_path / "program.py").write_text(
+        "print('run', flush=True)\n"
+        "import os, module\n"
+        "from fuload_exec import FuloadExecutor\n"
+        "with FuloadExecutor(1) as executor:\n"
+        "    print(executor.submit(pow, 2, 3).result(), executor.submit(os.path.join, 'a', 'b').result())\n"
+        "    print(executor.submit(module.nested, 2).result())\n"
+    )
+    assert output([python, "program.py"], cwd=tmp_path) == "run\n8 a/b\ndeep\n"
+
+
+def test_a_program_without_a_guard(python, tmp_path):
+    """No bomb: the worker refuses to make a pool, and the error says what to do."""
+    (tmp_path / "program.py").write_text(
+        "import os\n"
+        "from fuload_exec import FuloadExecutor\n"
+        "with open('runs', 'a') as runs:\n"
+        "    runs.write('run\\n')\n"
+        "def f(): return 1\n"
+        "with FuloadExecutor(2) as executor:\n"
+        "    error = executor.submit(f).exception()\n"
+        "    print(type(error).__name__, type(error.__cause__).__name__)\n"
+        "    print(\"if __name__ == '__main__'\" in str(error))\n"
+        "    print(executor.submit(abs, -1).result())\n"
+    )
+    assert output([python, "program.py"], cwd=tmp_path) == "UnpickleError RuntimeError\nTrue\n1\n"
+    assert (tmp_path / "runs").read_text() == "run\n" * 2
+
+
+def test_a_program_without_a_guard_that_starts_processes(python, tmp_path):
+    """The refusal is multiprocessing's own then, as in a spawned child."""
+    (tmp_path / "program.py").write_text(
+        "import multiprocessing\n"
+        "from fuload_exec import FuloadExecutor\n"
+        "def f(): return 1\n"
+        "child = multiprocessing.get_context('spawn').Process(target=abs, args=(1,))\n"
+        "if multiprocessing.parent_process():\n"
+        "    child.start()\n"
+        "with FuloadExecutor(1) as executor:\n"
+        "    error = executor.submit(f).exception()\n"
+        "    print(type(error.__cause__).__name__, 'freeze_support()' in str(error))\n"
+    )
+    assert output([python, "program.py"], cwd=tmp_path) == "RuntimeError True\n"
+
+
+@pytest.mark.parametrize("need_main_first", [False, True])
+def test_a_module_with_relative_imports_below_pools_below_pools(python, tmp_path, need_main_first):
+    """Every kind of child finds the same __main__, imported by its name."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "helper.py").write_text(
+        "import multiprocessing\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from fuload_exec import FuloadExecutor\n"
+        "def down(kinds, f):\n"
+        "    if not kinds: return f()\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    with {'f': FuloadExecutor, 's': ProcessPoolExecutor}[kinds[0]](1, context) as executor:\n"
+        "        return executor.submit(down, kinds[1:], f).result()\n"
+        "def import_below(kinds):\n"
+        "    import sys\n"
+        "    return down(kinds, sys.modules['__main__'].here)\n"
+    )
+    (package / "program.py").write_text(
+        "from . import helper\n"
+        "def here(): return __name__, __package__, __spec__ and __spec__.name\n"
+        "if __name__ == '__main__':\n"
+        "    for kinds in ('fsf', 'ff', 'sf'):\n"
+        f"        if {need_main_first}:\n"
+        "            print(helper.down(kinds, here))\n"
+        "        else:\n"
+        "            print(helper.down(kinds[:1], __import__('functools').partial(helper.import_below, kinds[1:])))\n"
+    )
+    assert output([python, "-m", "package.program"], cwd=tmp_path) == \
+        "('__mp_main__', 'package', 'package.program')\n" * 3
+
+
+def test_classes_and_errors_of_a_program_are_its_own_again(python, tmp_path):
+    (tmp_path / "program.py").write_text(
+        textwrap.dedent("""
+        import dataclasses, enum
+        from concurrent.futures import ProcessPoolExecutor
+        from fuload_exec import FuloadExecutor
+
+        class Colour(enum.Enum):
+            RED = 1
+
+        @dataclasses.dataclass(frozen=True)
+        class Point:
+            x: int
+            colour: Colour
+
+        class Lost(LookupError):
+            def __init__(self, point):
+                super().__init__(point)
+                self.point = point
+
+        def lose(point):
+            raise Lost(point)
+
+        def same(value):
+            return value
+
+        if __name__ == "__main__":
+            with FuloadExecutor(1) as executor:
+                for wrap in (lambda f: f, lambda f: lambda value: f(value)):  # by reference, by value
+                    point = executor.submit(wrap(same), Point(1, Colour.RED)).result()
+                    assert type(point) is Point and point.colour is Colour.RED and point == Point(1, Colour.RED)
+                    assert executor.submit(wrap(same), Point).result() is Point
+                    error = executor.submit(wrap(lose), point).exception()
+                    assert type(error) is Lost and error.point == point
+            print("good")
+        """)
+    )
+    assert output([python, "program.py"], cwd=tmp_path) == "good\n"

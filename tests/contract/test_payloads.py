@@ -112,6 +112,39 @@ def test_arguments_that_a_task_keeps_keep_their_content(make_executor, size, vie
         assert executor.submit(digests).result() == expected
 
 
+def mapping_of(array):
+    """The line of this process's mappings in which the array stands."""
+    at = array.__array_interface__["data"][0]
+    for line in open("/proc/self/maps"):
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if start <= at < end:
+            return at, line
+
+
+def keep_and_look(array):
+    kept.append(array)
+    return mapping_of(array)
+
+
+def look_again():
+    return mapping_of(kept[0]), kept[0].sum()
+
+
+@pytest.mark.parametrize("by_value", [False, True], ids=["function", "lambda"])
+def test_large_arrays_stand_in_shared_memory_in_the_worker(by_value):
+    """No copy there; one that is kept has private pages at the same address."""
+    array = numpy.arange(500_000.0)
+    with FuloadExecutor(1) as executor:
+        look = (lambda array: mapping_of(array)) if by_value else mapping_of
+        assert "memfd:fuload" in executor.submit(look, array).result()[1]
+        at, line = executor.submit(keep_and_look, array).result()
+        assert "memfd:fuload" in line
+        for _ in range(3):
+            assert "memfd:fuload" in executor.submit(mapping_of, numpy.zeros(500_000)).result()[1]
+        (later, line), total = executor.submit(look_again).result()
+        assert later == at and "memfd:fuload" not in line and total == array.sum()
+
+
 def test_results_keep_their_content_after_later_tasks():
     with FuloadExecutor(1, slots=1) as executor:
         values = [os.urandom(200_000) for _ in range(10)]
