@@ -36,7 +36,8 @@ class _Opaque:
         pass
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}{self._args if self._args else ''}>"
+        arguments = ", ".join(map(repr, self._args))
+        return f"<{type(self).__name__}({arguments})>" if arguments else f"<{type(self).__name__}>"
 
     def _ignore(self, *args: Any) -> None:
         pass
