@@ -13,6 +13,11 @@ from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import PathFinder
 from _thread import RLock
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
 __all__ = ["run"]
 
 
@@ -25,18 +30,19 @@ class _Deferred:
 
     def __init__(self) -> None:
         self.modules: list[str] = []
-        self.finders: list | None = None
+        self.finders: list[Any] | None = None
         self.lock = RLock()
 
-    def find_spec(self, name: str, path=None, target=None):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         # Also those of other systems (nt, msvcrt), which the library tries to import.
         if name in _NEVER or name.partition(".")[0] in sys.stdlib_module_names:
             return None
         with self.lock:
             if self.finders is None:
                 self._install()
-        for finder in self.finders:
-            spec = finder.find_spec(name, path, target)
+            finders = self.finders or []
+        for finder in finders:
+            spec: ModuleSpec | None = finder.find_spec(name, path, target)
             if spec is not None:
                 return spec
         return None
@@ -60,23 +66,24 @@ class _Stubs:
         self.modules = modules
         self.deferred = _Deferred()
 
-    def find_spec(self, name: str, path=None, target=None):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         # It has the file of the true one, which must still be there.
         if name in self.modules and self.deferred.finders is None and PathFinder.find_spec(name) is not None:
-            return ModuleSpec(name, self)
+            loader: Any = self
+            return ModuleSpec(name, loader)
         return None
 
-    def create_module(self, spec):
-        return None
+    def create_module(self, spec: ModuleSpec) -> None:
+        """An empty one will do."""
 
-    def exec_module(self, module) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         def install() -> None:
             if self.deferred not in sys.meta_path:
                 sys.meta_path.append(self.deferred)
             self.deferred.modules.append(module.__name__)
             del sys.modules[module.__name__]
 
-        module.install = install
+        module.__dict__["install"] = install
 
 
 def run(modules: tuple[str, ...]) -> None:
