@@ -33,15 +33,16 @@ class _Deferred:
         self.finders: list[Any] | None = None
         self.lock = RLock()
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         # Also those of other systems (nt, msvcrt), which the library tries to import.
         if name in _NEVER or name.partition(".")[0] in sys.stdlib_module_names:
             return None
         with self.lock:
             if self.finders is None:
                 self._install()
-        for finder in self.finders or ():
-            spec = finder.find_spec(name, path, target)
+            finders = self.finders or []
+        for finder in finders:
+            spec: ModuleSpec | None = finder.find_spec(name, path, target)
             if spec is not None:
                 return spec
         return None
@@ -65,14 +66,15 @@ class _Stubs:
         self.modules = modules
         self.deferred = _Deferred()
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         # It has the file of the true one, which must still be there.
         if name in self.modules and self.deferred.finders is None and PathFinder.find_spec(name) is not None:
-            return ModuleSpec(name, self)  # type: ignore[arg-type]
+            loader: Any = self
+            return ModuleSpec(name, loader)
         return None
 
-    def create_module(self, spec: Any) -> None:
-        return None
+    def create_module(self, spec: ModuleSpec) -> None:
+        """An empty one will do."""
 
     def exec_module(self, module: ModuleType) -> None:
         def install() -> None:
@@ -81,7 +83,7 @@ class _Stubs:
             self.deferred.modules.append(module.__name__)
             del sys.modules[module.__name__]
 
-        module.install = install  # type: ignore[attr-defined]
+        module.__dict__["install"] = install
 
 
 def run(modules: tuple[str, ...]) -> None:
