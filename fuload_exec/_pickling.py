@@ -120,6 +120,7 @@ def look_at_reducers() -> None:
     # have the worker import multiprocessing for a partial.
     _reducers = {k: r for k, r in _seen.items() if by[k] != "multiprocessing.reduction" or k.__name__ == "socket"}
     _matters = any(module not in _HARMLESS for module in by.values())
+    _by_value = None
 
 
 def dispatch_table() -> dict[type, Any]:

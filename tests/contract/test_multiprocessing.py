@@ -817,7 +817,7 @@ def test_a_crash_with_a_connection_among_the_arguments(programs):
             with pool() as executor:
                 here, there = mp.Pipe()
                 error = executor.submit(crash, there).exception()
-                print(type(error).__name__, error.exitcode, "crash(" in str(error))
+                print(type(error).__name__, error.exitcode, "ran crash(" in str(error))
                 print(executor.submit(same, 1).result())
     """)
     assert out == "WorkerCrashed 5 True\n1\n"
