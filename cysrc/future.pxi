@@ -148,7 +148,7 @@ cdef class CoreFuture:
             return self.status != FINISHED
         if pool is None:
             return self.cancel_by_hand()
-        if self.status != PENDING or pool.gone() or not pool.withdraw(self):
+        if self.status != PENDING or pool.gone() or not self.take_from(pool, False):
             return pool.cancel_running and self.terminate()
         self.announce(CANCELLED, callbacks_here=True)
         return True
@@ -179,11 +179,27 @@ cdef class CoreFuture:
             return self.status != FINISHED
         if pool is None or pool.gone() or self.status != PENDING:
             return False
-        if not pool.withdraw(self) and not pool.condemn(self):
+        if not self.take_from(pool, True):
             self.look()
             return self.ended() and self.status != FINISHED
         self.announce(CANCELLED, callbacks_here=True)
         return True
+
+    cdef bint take_from(self, Pool pool, bint running) except -1:
+        """Out of the queue or its slot, with `running` also from its worker. If
+        Ctrl-C comes in the middle of that the collector says that it is cancelled."""
+        try:
+            return pool.withdraw(self) or (running and pool.condemn(self))
+        except BaseException:
+            if self.status == PENDING and self.task == NULL and self.slot < 0:
+                self.settle_later(pool)
+            raise
+
+    cdef int settle_later(self, Pool pool) except -1:
+        """The outcome is set; the collector makes it known."""
+        self.status = SETTLED
+        pool.defer(self)
+        return 0
 
     # -- waiting ------------------------------------------------------------
 
@@ -333,43 +349,40 @@ cdef class CoreFuture:
     cdef int settle(self, int outcome, object value) except -1:
         """The outcome is known. Announce it, or leave that to the collector
         if somebody's code has to run or a condition has to be taken."""
-        cdef Pool pool = self.pool
         self.outcome = outcome
         self._value = value
-        if self.condition is None:
-            self.end(FINISHED)
-            if self.callbacks is not None:
-                pool.defer(self)
-        else:
-            self.status = SETTLED
-            pool.defer(self)
-        return 0
+        return self.end_or_defer(FINISHED)
 
     cdef int settle_cancelled(self) except -1:
         """Cancelled by another than cancel()'s caller: as settle()."""
-        cdef Pool pool = self.pool
         self.outcome = HAS_NOTHING
-        if self.condition is None:
-            self.end(CANCELLED)
-            if self.callbacks is not None:
-                pool.defer(self)
-        else:
-            self.status = SETTLED
+        return self.end_or_defer(CANCELLED)
+
+    cdef int end_or_defer(self, int status) except -1:
+        cdef Pool pool = self.pool
+        if self.condition is not None:
+            return self.settle_later(pool)
+        self.store_end(status)
+        # Before it counts as finished: the last one ends the collector.
+        if self.callbacks is not None:
             pool.defer(self)
-        return 0
+        return pool.count_end(self, status)
 
     cdef int end(self, int status) except -1:
         """Nothing but stores and lock releases: never blocks."""
         cdef Pool pool = self.pool
+        self.store_end(status)
+        if pool is not None:
+            pool.count_end(self, status)
+        return 0
+
+    cdef int store_end(self, int status) except -1:
         self.status = status
         self.pool = None
         self.views = None
         free(self.again)
         self.again = NULL
-        self.wake()
-        if pool is not None:
-            pool.count_end(self, status)
-        return 0
+        return self.wake()
 
     cdef int wake(self) except -1:
         sleepers = self.sleepers
@@ -386,7 +399,12 @@ cdef class CoreFuture:
             if not self.ended():
                 self.end(status)
         else:
-            held = self.take_condition()
+            try:
+                held = self.take_condition()
+            except BaseException:  # Ctrl-C while another thread holds it
+                if self.status == PENDING and self.pool is not None:
+                    self.settle_later(self.pool)
+                raise
             try:
                 if self.ended():
                     return 0

@@ -39,6 +39,7 @@ cdef class Pool:
     cdef uint64_t finished, finished_at_death
     cdef uint64_t no_starts_before
     cdef int watching              # threads that poll the region without the lock
+    cdef int filling               # places that submit() is writing to, perhaps without the lock
     # Non-zero while the collector looks every tick at the ring. It is set by
     # threads that publish (seq_cst, after the entry) and cleared by the
     # collector (seq_cst, before it looks at the ring once more), so published
@@ -73,6 +74,7 @@ cdef class Pool:
     cdef object deferred           # futures whose announcement is the collector's
     cdef object dead               # (index, pid, exit code) to be buried
     cdef object blocked            # locks of threads that wait for max_pending
+    cdef object untold             # calls of the crew that were cut short
     cdef Callable anonymous
     cdef object __weakref__
 
@@ -128,6 +130,7 @@ cdef class Pool:
         self.deferred = deque()
         self.dead = deque()
         self.blocked = deque()
+        self.untold = deque()
         self.anonymous = Callable.__new__(Callable)
         self.anonymous.kind = KIND_PYTHON
         self.anonymous.name = "a callable"
@@ -167,9 +170,12 @@ cdef class Pool:
 
     def close(self):
         """Every worker is reaped: give the memory back. A thread that still
-        polls does it when it is through."""
+        polls, or writes a request that will be refused, does it when it is through."""
         self.closing = True
-        if not self.watching:
+        self.unmap_when_through()
+
+    cdef void unmap_when_through(self) noexcept:
+        if self.closing and self.crew is None and not self.watching and not self.filling:
             self.unmap()
 
     # -- submit ---------------------------------------------------------------
@@ -192,10 +198,14 @@ cdef class Pool:
             submit_python(self, c, future, fn, args, kwargs)
         return future
 
-    cdef int admit(self) except -1:
-        """May another task be submitted? Waits for room, or raises."""
+    cdef int still_open(self) except -1:
         if self.closing or self.broken is not None or self.forks != fuload_forks:
             self.refuse()
+        return 0
+
+    cdef int admit(self) except -1:
+        """May another task be submitted? Waits for room, or raises."""
+        self.still_open()
         if fuload_sigint_seen != fuload_sigint_handled:
             self.crew.await_interrupt()
         if self.max_pending and self.unfinished >= self.max_pending:
@@ -223,13 +233,21 @@ cdef class Pool:
             self.blocked.append(lock)
             try:
                 lock.acquire()
-            finally:
+            except BaseException:
                 try:
                     self.blocked.remove(lock)
                 except ValueError:
-                    pass
-        if self.closing or self.broken is not None:
-            self.refuse()
+                    self.wake_next_blocked()  # what woke this one, the next may use
+                raise
+        return self.still_open()
+
+    cdef int wake_next_blocked(self) except -1:
+        """There may be room for one of the threads that wait in submit()."""
+        if self.blocked:
+            try:
+                self.blocked.popleft().release()
+            except IndexError:
+                pass
         return 0
 
     cdef Callable find(self, object fn):
@@ -263,6 +281,7 @@ cdef class Pool:
         known = self.described.get(text)
         if known is not None:
             return known
+        self.still_open()
         number = self.next_function
         if number >= FL_MAX_FUNCTIONS or \
                 size > self.region.header.descriptions_at + self.region.header.descriptions_size - self.descriptions_end:
@@ -379,8 +398,7 @@ cdef class Pool:
         # After this store the caller looks at the flags once more (collect):
         # a worker that saw us watching does not call the collector.
         fl_store(&header.watchers, <uint64_t>self.watching)
-        if self.closing and not self.watching and self.crew is None:
-            self.unmap()
+        self.unmap_when_through()
         return 0
 
     cpdef collect(self):
@@ -392,10 +410,22 @@ cdef class Pool:
         for i in range(self.region.flag_words):
             bits = fl_flags_take(&self.region, i)
             while bits:
-                self.finish(i * 64 + trailing_zeros(bits))
+                try:
+                    self.finish(i * 64 + trailing_zeros(bits))
+                except BaseException:
+                    self.put_back(i, bits & (bits - 1))
+                    raise
                 bits &= bits - 1
         if self.first != NULL and self.free_count:
             feed(self)
+
+    cdef int put_back(self, uint32_t index, uint64_t bits) except -1:
+        """collect() was cut short: the collector sees to the rest."""
+        while bits:
+            fl_flag_set(&self.region, index * 64 + trailing_zeros(bits))
+            bits &= bits - 1
+        self.kick()
+        return 0
 
     cdef bint plausible(self, uint32_t slot, uint64_t word) noexcept:
         """Can a slot with an unfinished future have this word?"""
@@ -432,6 +462,7 @@ cdef class Pool:
             return self.corrupted(slot, word)
         future = <CoreFuture>held
         self.futures[slot] = NULL
+        Py_DECREF(future)
         try:
             self.take_reply(future, s, slot)
         except Exception as error:
@@ -443,7 +474,6 @@ cdef class Pool:
                 self.setup_failed(future)
             else:
                 future.settle(HAS_REPLY, future._value)
-        Py_DECREF(future)
         return 0
 
     cdef int take_reply(self, CoreFuture future, fl_slot *s, uint32_t slot) except -1:
@@ -519,15 +549,15 @@ cdef class Pool:
         self.kick()
         return 0
 
-    cdef void uncount(self, CoreFuture future) noexcept:
-        self.unfinished -= 1
+    cdef void count_begin(self, CoreFuture future) noexcept:
+        self.unfinished += 1
+        self.submitted += 1
         if future.limit_ns:
-            self.limited -= 1
-            if not self.limited:
-                self.least_limit_ns = 0
+            self.limited += 1
+            if not self.least_limit_ns or future.limit_ns < self.least_limit_ns:
+                self.least_limit_ns = future.limit_ns
 
     cdef int count_end(self, CoreFuture future, int status) except -1:
-        self.uncount(future)
         if status == CANCELLED:
             self.cancelled_count += 1
         elif future.outcome == HAS_REPLY and future.kind not in (
@@ -536,14 +566,33 @@ cdef class Pool:
             self.completed += 1
         else:
             self.failed += 1
-        if self.blocked:
-            try:
-                self.blocked.popleft().release()
-            except IndexError:
-                pass
+        return self.count_out(future)
+
+    cdef int count_out(self, CoreFuture future) except -1:
+        self.unfinished -= 1
+        if future.limit_ns:
+            self.limited -= 1
+            if not self.limited:
+                self.least_limit_ns = 0
+        self.wake_next_blocked()
         if not self.unfinished and self.closing and self.crew is not None:
-            self.crew.check()
+            self.tell_crew(self.crew.check, ())
         return 0
+
+    cdef int tell_crew(self, object act, tuple arguments) except -1:
+        """Call the crew, which is Python: Ctrl-C or want of stack may cut that
+        short. Then it is the collector that calls."""
+        try:
+            act(*arguments)
+        except BaseException:
+            self.untold.append((act, arguments))
+            self.kick()
+            raise
+        return 0
+
+    cdef int kill(self, uint32_t worker) except -1:
+        """The worker whose task has just been condemned, and no later one of that index."""
+        return self.tell_crew(self.crew.kill, (worker, self.crew.orders[worker]))
 
     # -- cancelling -------------------------------------------------------------------
 
@@ -578,7 +627,7 @@ cdef class Pool:
             return False
         future.pool = None
         self.submitted -= 1
-        self.uncount(future)
+        self.count_out(future)
         return True
 
     cdef bint condemn(self, CoreFuture future) except -1:
@@ -589,7 +638,7 @@ cdef class Pool:
         worker = fl_word_owner(fl_slot_look(fl_slot_at(&self.region, <uint32_t>future.slot))) - 1
         if not self.condemn_slot(future):
             return False
-        self.crew.kill(worker)
+        self.kill(worker)
         return True
 
     cdef bint condemn_slot(self, CoreFuture future) except -1:
@@ -658,9 +707,6 @@ cdef class Pool:
     cdef int limit(self, CoreFuture future) except -1:
         """Another task with a timeout: it cannot be past it before then."""
         cdef uint64_t due = future.submitted_ns + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
-        self.limited += 1
-        if not self.least_limit_ns or future.limit_ns < self.least_limit_ns:
-            self.least_limit_ns = future.limit_ns
         if not self.look_at_ns or due < self.look_at_ns:
             self.look_at_ns = due
             # By way of the collector: no Python code runs here, in the middle of submit().
@@ -671,10 +717,12 @@ cdef class Pool:
     def end_overdue(self):
         """The supervisor's look: end what runs longer than it may, and say when
         to look again: when the next of those that run is due, and for those
-        that may have begun just now, after their whole timeout."""
+        that may have begun just now, after their whole timeout. Other threads
+        may submit in the middle of this, into slots that were looked at before."""
         cdef CoreFuture future
         cdef fl_slot *s
         cdef uint64_t word, began, now = fl_now(), due = 0, next_due = 0
+        cdef uint64_t seen = 0
         cdef uint32_t slot
         self.look_at_ns = 0
         if self.gone() or not self.limited:
@@ -687,6 +735,7 @@ cdef class Pool:
                 continue
             s = fl_slot_at(&self.region, slot)
             word = fl_slot_look(s)
+            seen += 1
             if fl_word_state(word) == FL_DONE:
                 continue
             began = s.started_ns
@@ -698,15 +747,17 @@ cdef class Pool:
                     began = future.started_ns = future.started_ns or now
                 due = began + future.limit_ns
                 if due <= now:
+                    seen -= 1
                     self.time_out(future, word, began, now)
                     continue
             if not next_due or due < next_due:
                 next_due = due
-        if self.first != NULL and self.least_limit_ns:
+        if seen < self.limited:
             due = now + max(self.least_limit_ns, <uint64_t>LEAST_LOOK_NS)
             if not next_due or due < next_due:
                 next_due = due
-        self.look_at_ns = next_due
+        if next_due and (not self.look_at_ns or next_due < self.look_at_ns):
+            self.look_at_ns = next_due
 
     cdef int time_out(self, CoreFuture future, uint64_t word, uint64_t began, uint64_t now) except -1:
         """Ended, unless it has finished this very moment."""
@@ -714,7 +765,7 @@ cdef class Pool:
         request = self.request_of(slot)
         if not self.condemn_slot(future):
             return 0
-        self.crew.kill(worker)
+        self.kill(worker)
         future.pid = <uint32_t>fl_load(&self.region.blocks[worker].pid)
         future.started_ns = began
         future.finished_ns = now
@@ -803,12 +854,17 @@ cdef class Pool:
             elif fl_word_state(word) == FL_DONE:
                 self.finish(slot)
             elif fl_word_state(word) == FL_CONDEMNED and self.futures[slot] == NULL:
-                self.free_slot(slot)
                 expected = True
             elif fl_word_state(word) == FL_RUNNING and self.futures[slot] != NULL:
                 fl_slot_condemn(s, fl_word_generation(word), index)
                 expected = self.crash(slot, pid, exitcode) or expected
                 crashed = True
+        # Now those that were condemned, the corrupted ones of this burial too.
+        for slot in range(self.region.header.slots):
+            word = fl_slot_look(fl_slot_at(&self.region, slot))
+            if fl_word_owner(word) == index + 1 and fl_word_state(word) == FL_CONDEMNED and \
+                    self.futures[slot] == NULL:
+                self.free_slot(slot)
         memset(&self.region.blocks[index], 0, sizeof(fl_block))
         close(self.bell.pidfds[index])
         self.bell.pidfds[index] = -1
@@ -905,7 +961,7 @@ cdef class Pool:
         # Its worker may still write there: the slot is given back at the burial.
         if 0 < owner <= self.region.header.workers and self.bell.pidfds[owner - 1] >= 0:
             fl_store(<fl_word *>s, fl_slot_word(self.generations[slot], owner, FL_CONDEMNED))
-            self.crew.kill(owner - 1)
+            self.kill(owner - 1)
         else:
             self.free_slot(slot)
         future.settle(HAS_EXCEPTION, error)
@@ -957,6 +1013,9 @@ cdef class Pool:
             self.crew.look_sooner()
         while starts > 0 and self.start_worker():
             starts -= 1
+        while self.untold:
+            act, arguments = self.untold.popleft()
+            act(*arguments)
         self.collect()
         while self.dead:
             index, pid, exitcode, complaint = self.dead.popleft()

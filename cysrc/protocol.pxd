@@ -72,6 +72,7 @@ cdef extern from "protocol/message.h" nogil:
     bint fl_slot_cancel(fl_slot *s, uint32_t generation)
     bint fl_slot_condemn(fl_slot *s, uint32_t generation, uint32_t worker)
     void fl_slot_release(fl_slot *s, uint32_t generation)
+    void fl_flag_set(fl_region *r, uint32_t slot)
     uint64_t fl_flags_take(fl_region *r, uint32_t index)
     bint fl_flags_any(fl_region *r)
 

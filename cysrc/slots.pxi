@@ -21,6 +21,7 @@ cdef void ring_collector(void *context) noexcept nogil:
 cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef Task *task
     cdef uint32_t slot
+    pool.still_open()  # pickling runs code of the user's, and other threads
     if size > pool.region.header.max_payload:
         raise _errors.PayloadTooLarge(f"the request has {size} bytes, max_payload is {pool.region.header.max_payload}")
     if not pool.free_count and (pool.queued & 31) == 0:
@@ -29,6 +30,7 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
         slot = pool.free[pool.free_count - 1]
         place.at = request_area(pool, slot, size)
         pool.free_count -= 1
+        pool.filling += 1
         place.slot = <int32_t>slot
         place.task = NULL
         return 0
@@ -36,6 +38,7 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     if task == NULL:
         raise MemoryError(f"no memory for a request of {size} bytes that waits for a slot")
     task.size = size
+    pool.filling += 1
     place.at = task_bytes(task)
     place.slot = -1
     place.task = task
@@ -56,20 +59,17 @@ cdef char *request_area(Pool pool, uint32_t slot, uint64_t size) except NULL:
 cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
                 uint64_t size) except -1:
     """The request is written: publish it, or put it at the end of the queue."""
-    cdef Task *task = place.task
-    if future.retries and task == NULL:
-        keep_request(pool, place, future, function, kind, size)
-    future.submitted_ns = fl_now()
-    future.pool = pool
-    if future.submitted_ns - pool.looked_ns > LOOK_NS:
-        pool.looked_ns = future.submitted_ns
-        try:
-            pool.crew.busy()
-        except RecursionError:
-            pool.looked_ns = 0  # the next submit() sees to it
+    cdef Task *task
+    try:
+        prepare(pool, place, future, function, kind, size)
+    except BaseException:
+        give_back(pool, place)
+        raise
+    # From here to the publication no other thread and no signal handler runs.
+    task = place.task
+    pool.filling -= 1
     Py_INCREF(future)
-    pool.unfinished += 1
-    pool.submitted += 1
+    pool.count_begin(future)
     if future.limit_ns:
         pool.limit(future)
     if task == NULL:
@@ -80,9 +80,7 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
             if pool.take_back(future):
                 raise
         return 0
-    task.future = <PyObject *>future
-    task.function = function
-    task.kind = kind
+    describe_request(task, future, function, kind)
     task.after = NULL
     task.before = pool.last
     if pool.last != NULL:
@@ -101,21 +99,56 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
     return 0
 
 
-cdef int keep_request(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
-                      uint64_t size) except -1:
-    """A copy for another try: what stands in the slot its task may change."""
+cdef int prepare(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
+                 uint64_t size) except -1:
+    """All that runs Python code or lets other threads run; afterwards the pool
+    is known to take the task still."""
+    if place.task == NULL and future.retries:
+        future.again = copy_request(place, size)
+        describe_request(future.again, future, function, kind)
+    future.submitted_ns = fl_now()
+    future.pool = pool
+    if future.submitted_ns - pool.looked_ns > LOOK_NS and pool.crew is not None:
+        pool.looked_ns = future.submitted_ns
+        try:
+            pool.crew.busy()
+        except RecursionError:
+            pool.looked_ns = 0  # the next submit() sees to it
+    pool.still_open()
+    if pool.paused and place.task == NULL:
+        # A worker that is about to die must not claim it: it waits in the queue.
+        place.task = future.again if future.again != NULL else copy_request(place, size)
+        future.again = NULL
+        pool.free_slot(<uint32_t>place.slot)
+    return 0
+
+
+cdef void give_back(Pool pool, Place *place) noexcept:
+    """submit() raises: the place is free again."""
+    pool.filling -= 1
+    if place.task != NULL:
+        free(place.task)
+    elif not pool.gone():
+        pool.free_slot(<uint32_t>place.slot)
+        if pool.first != NULL:
+            pool.kick()
+    pool.unmap_when_through()
+
+
+cdef Task *copy_request(Place *place, uint64_t size) except NULL:
+    """For another try (what stands in the slot its task may change), or for the queue."""
     cdef Task *task = <Task *>malloc(sizeof(Task) + size)
     if task == NULL:
-        pool.free[pool.free_count] = <uint32_t>place.slot
-        pool.free_count += 1
-        raise MemoryError(f"no memory for a copy of a request of {size} bytes that may be tried again")
+        raise MemoryError(f"no memory for a copy of a request of {size} bytes")
     task.size = size
+    copy_in(task_bytes(task), place.at, size)
+    return task
+
+
+cdef void describe_request(Task *task, CoreFuture future, uint32_t function, uint16_t kind) noexcept:
     task.future = <PyObject *>future
     task.function = function
     task.kind = kind
-    copy_in(task_bytes(task), place.at, size)
-    future.again = task
-    return 0
 
 
 cdef void push_first(Pool pool, Task *task) noexcept:
@@ -199,8 +232,12 @@ cdef int announce_work(Pool pool, uint32_t count) except -1:
                 pool.doorbells += 1
         elif not c.polling and not c.asleep and \
                 c.busy + c.called + c.starting < min(pool.region.header.cpus, pool.region.header.workers):
-            if not pool.start_worker():
-                break
+            try:
+                if not pool.start_worker():
+                    break
+            except BaseException:
+                pool.watch_ring()  # the collector starts one
+                raise
         else:
             break
         count -= 1

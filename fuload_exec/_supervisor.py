@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # How often, while tasks are unfinished, it looks whether SIGINT still reaches us.
 _LOOK_SECONDS = 0.05
+_LONGEST_WAIT = 3600.0  # epoll counts milliseconds in an int
 
 _lock = threading.RLock()
 _current: Supervisor | None = None
@@ -127,7 +128,7 @@ class Supervisor:
         deadlines = [crew.deadline for crew in self.crews if crew.deadline is not None]
         if self.looking:
             deadlines.append(time.monotonic() + _LOOK_SECONDS)
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        return min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT) if deadlines else None
 
     def _do_calls(self) -> None:
         try:

@@ -111,12 +111,12 @@ class Crew:
             self.supervisor.call(self.supervisor.watch, self.lender.fd, self.lender.serve)
             self.supervisor.call(self._start_wanted)
 
-    def kill(self, index: int) -> None:
+    def kill(self, index: int, order: int) -> None:
         """Its task was condemned: end this worker, and no later one of that index.
         It may run a task before the supervisor has it in its books: only there
         is it looked up."""
         if self.supervisor is not None:
-            self.supervisor.call(self._kill, index, self.orders[index])
+            self.supervisor.call(self._kill, index, order)
 
     def look_sooner(self) -> None:
         """A task may be past its timeout before the next look."""
@@ -184,6 +184,7 @@ class Crew:
                 self.pool.work()
             except BaseException:
                 _core.LOGGER.exception("the collector goes on after an error")
+        self.pool.work(0)  # callbacks of what ended last
         self._finish()
 
     def _finish(self) -> None:

@@ -23,7 +23,9 @@ static void *watch_parent(void *argument)
         struct pollfd p = {.events = POLLIN};
 
         p.fd = (int)syscall(SYS_pidfd_open, parent, 0);
-        if (p.fd < 0 && errno != ESRCH)
+        if (p.fd < 0 && errno == ESRCH)
+            continue; /* it has just died: getppid() says so */
+        if (p.fd < 0)
             return NULL;
         while (poll(&p, 1, -1) < 0 && errno == EINTR)
             ;

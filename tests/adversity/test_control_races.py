@@ -1,0 +1,257 @@
+"""Control over tasks, interrupted at its narrow places: what would need a
+thread or a signal to come at one instant is brought about there."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import threading
+import time
+
+import pytest
+from zoo import square
+
+from fuload_exec import FuloadExecutor, SlotCorrupted, TaskTimeout
+
+PATIENCE = 30
+
+SCRIBBLE = r"""
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Writes over the word of the first slot; where the slots are is at `at`. */
+int scribble(int at)
+{
+    char line[512], *base = NULL;
+    FILE *maps = fopen("/proc/self/maps", "r");
+
+    while (!base && fgets(line, sizeof line, maps))
+        if (strstr(line, "memfd:fuload "))
+            base = (char *)strtoull(line, NULL, 16);
+    fclose(maps);
+    if (base)
+        *(uint64_t *)(base + *(uint64_t *)(base + at)) = UINT64_C(0xdeadbeefdeadbeef);
+    return base != NULL;
+}
+"""
+SLOTS_AT = 136  # layout.h: offset of slots_at in the header
+
+
+def once(monkeypatch, target, name, act):
+    """The next call of target.name does act(original, arguments) instead."""
+    original = getattr(target, name)
+    acts = [act]
+
+    def call(*arguments):
+        return acts.pop()(original, arguments) if acts else original(*arguments)
+
+    monkeypatch.setattr(target, name, call)
+
+
+def interrupt(original, arguments):
+    raise KeyboardInterrupt
+
+
+class AtPickle:
+    def __init__(self, act):
+        self.act = act
+
+    def __reduce__(self):
+        self.act()
+        return int, ()
+
+
+def fail():
+    raise ValueError("no set-up")
+
+
+# -- submit() while the pool ends -------------------------------------------------
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_pool_that_is_shut_down_while_arguments_are_pickled(pool, warm):
+    """The region was unmapped: the request was written to nowhere."""
+    executor = pool(1)
+    if warm:
+        assert executor.submit(square, 2).result(PATIENCE) == 4
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(square, AtPickle(executor.shutdown))
+
+
+def test_a_pool_that_breaks_while_arguments_are_pickled(pool):
+    executor = pool(1, initializer=fail)
+
+    def break_it():
+        assert executor.submit(square, 1).exception(PATIENCE)
+
+    with pytest.raises(Exception, match="initializer failed"):
+        executor.submit(square, AtPickle(break_it))
+    executor.shutdown()
+
+
+def test_a_pool_that_is_shut_down_while_a_long_request_is_copied(dice):
+    """The copy is made without the interpreter's lock."""
+    big = bytes(64 << 20)
+    for _ in range(6):
+        executor = FuloadExecutor(1, max_retries=dice.choice([0, 1]))
+        ending = threading.Timer(dice.random() * 0.06, executor.shutdown)
+        ending.start()
+        try:
+            assert executor.submit(len, big).result(PATIENCE) == len(big)
+        except RuntimeError as error:
+            assert "after shutdown" in str(error)
+        ending.join()
+
+
+# -- Ctrl-C in the middle of submit() ---------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["busy", "look_sooner"])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_submit_that_is_interrupted_gives_its_slot_back(pool, monkeypatch, place, retries):
+    executor = pool(1, slots=1, max_retries=retries)
+    assert executor.submit(square, 2).result(PATIENCE) == 4
+    time.sleep(0.05)  # after a pause submit() calls busy()
+    once(monkeypatch, executor._crew, place, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        executor.options(timeout=60).submit(square, 3)
+    assert executor.stats().unfinished == 0
+    assert executor.submit(square, 4).result(PATIENCE) == 16
+    executor.shutdown()
+
+
+def test_a_submit_that_is_interrupted_lets_another_in(pool, monkeypatch):
+    """Its task counted for max_pending when the other began to wait."""
+    executor = pool(1, max_pending=1)
+    other = []
+
+    def wait_for_room():
+        other.append(executor.submit(square, 5))
+
+    thread = threading.Thread(target=wait_for_room)
+
+    def start_another(original, arguments):
+        thread.start()
+        thread.join(0.3)
+        raise KeyboardInterrupt
+
+    once(monkeypatch, executor._crew, "start", start_another)
+    with pytest.raises(KeyboardInterrupt):
+        executor.options(timeout=60).submit(square, 3)
+    thread.join(PATIENCE)
+    assert other[0].result(PATIENCE) == 25
+
+
+# -- timeouts ------------------------------------------------------------------------
+
+
+def test_a_task_that_comes_while_the_supervisor_looks(pool, monkeypatch):
+    """Into a slot that it has looked at already: its timeout was forgotten."""
+    executor = pool(2, slots=2)
+    first = executor.submit(time.sleep, 0.3)
+    while not first.running():
+        time.sleep(0.001)
+    overdue = executor.options(timeout=0.6).submit(time.sleep, 600)
+    first.result(PATIENCE)
+    late = []
+
+    def submit_another(original, arguments):
+        original(*arguments)
+        late.append(executor.options(timeout=0.05).submit(time.sleep, 600))
+
+    once(monkeypatch, executor._crew, "kill", submit_another)
+    assert type(overdue.exception(PATIENCE)) is TaskTimeout
+    assert type(late[0].exception(PATIENCE)) is TaskTimeout
+
+
+def test_the_longest_timeout_is_waited_for(pool, caplog):
+    """It is more milliseconds than epoll can count. Nobody calls result(): so
+    nothing else limits the supervisor's wait."""
+    executor = pool(1, timeout=1e9)
+    future = executor.submit(time.sleep, 0.2)
+    while not future.done():
+        time.sleep(0.01)
+    assert not caplog.records
+
+
+# -- the end of a task -----------------------------------------------------------------
+
+
+def test_callbacks_of_the_last_task_of_a_pool_that_ends_at_once(pool, monkeypatch):
+    """The thread that took the reply was held up until the pool was gone."""
+    executor = pool(1, max_tasks_per_child=1, spin=0)
+    called = threading.Event()
+    future = executor.submit(time.sleep, 0.2)
+    future.add_done_callback(lambda f: called.set())
+    while not future.running():
+        time.sleep(0.001)
+    executor.shutdown(wait=False)
+
+    def hold(original, arguments):
+        original(*arguments)
+        if threading.current_thread() is threading.main_thread():
+            assert executor._crew.finished.wait(PATIENCE)
+
+    once(monkeypatch, executor._crew, "check", hold)
+    while not future.done():
+        pass
+    assert called.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("method", ["terminate", "cancel"])
+def test_a_termination_that_is_interrupted(pool, monkeypatch, method):
+    """Its task is condemned already: it is cancelled, its worker killed."""
+    executor = pool(1, slots=1, cancel_running=True)
+    future = executor.submit(time.sleep, 600)
+    while not future.running():
+        time.sleep(0.001)
+    once(monkeypatch, executor._crew, "kill", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(future, method)()
+    assert executor.submit(square, 3).result(PATIENCE) == 9
+    assert future.cancelled()
+    executor.shutdown()
+
+
+def test_the_last_result_taken_by_a_thread_that_is_interrupted(pool, monkeypatch):
+    executor = pool(1, spin=0)
+    future = executor.submit(time.sleep, 0.2)
+    while not future.running():
+        time.sleep(0.001)
+    executor.shutdown(wait=False)
+    interrupted = []
+
+    def only_here(original, arguments):
+        if threading.current_thread() is not threading.main_thread():
+            return original(*arguments)
+        interrupted.append(True)
+        raise KeyboardInterrupt
+
+    once(monkeypatch, executor._crew, "check", only_here)
+    try:
+        while not future.done():
+            pass
+    except KeyboardInterrupt:
+        assert interrupted
+    executor.shutdown()
+    assert future.result(0) is None
+
+
+# -- corrupted slots --------------------------------------------------------------------
+
+
+def test_a_slot_found_corrupted_at_its_workers_burial_is_used_again(pool, tmp_path):
+    """With one slot, everything after it waited for ever."""
+    source = tmp_path / "scribble.c"
+    source.write_text(SCRIBBLE)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(tmp_path / "scribble.so"), str(source)], check=True)
+    library = ctypes.CDLL(str(tmp_path / "scribble.so"))
+    library.scribble.argtypes, library.scribble.restype = [ctypes.c_int], ctypes.c_int
+    executor = pool(1, slots=1, spin=0)
+    future = executor.submit(library.scribble, SLOTS_AT)
+    while not executor.stats().failed:  # nobody looks at the slot before the burial
+        time.sleep(0.001)
+    assert type(future.exception(PATIENCE)) is SlotCorrupted
+    assert [executor.submit(square, i).result(PATIENCE) for i in range(3)] == [0, 1, 4]
