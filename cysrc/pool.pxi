@@ -1010,7 +1010,7 @@ cdef class Pool:
             starts = self.wait_for_events(timeout_ms)
         if self.look_sooner:
             self.look_sooner = False
-            self.crew.look_sooner()
+            self.tell_crew(self.crew.look_sooner, ())
         while starts > 0 and self.start_worker():
             starts -= 1
         while self.untold:

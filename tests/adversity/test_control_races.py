@@ -108,13 +108,12 @@ def test_a_pool_that_is_shut_down_while_a_long_request_is_copied(dice):
 # -- Ctrl-C in the middle of submit() ---------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["busy", "look_sooner"])
 @pytest.mark.parametrize("retries", [0, 1])
-def test_a_submit_that_is_interrupted_gives_its_slot_back(pool, monkeypatch, place, retries):
+def test_a_submit_that_is_interrupted_gives_its_slot_back(pool, monkeypatch, retries):
     executor = pool(1, slots=1, max_retries=retries)
     assert executor.submit(square, 2).result(PATIENCE) == 4
     time.sleep(0.05)  # after a pause submit() calls busy()
-    once(monkeypatch, executor._crew, place, interrupt)
+    once(monkeypatch, executor._crew, "busy", interrupt)
     with pytest.raises(KeyboardInterrupt):
         executor.options(timeout=60).submit(square, 3)
     assert executor.stats().unfinished == 0
