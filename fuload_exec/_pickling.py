@@ -24,7 +24,7 @@ _MAIN = b"__main__"
 
 def main_can_be_imported() -> bool:
     """Whether a worker can import this process's __main__: a script or a
-    `python -m` module, not `python -c`, a notebook or an interactive session."""
+    `python -m` module, not `python -c`, a notebook or a prompt."""
     main = sys.modules.get("__main__")
     if main is None:
         return False

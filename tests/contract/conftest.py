@@ -4,6 +4,7 @@ standard's, gates, and a C library made for them."""
 from __future__ import annotations
 
 import ctypes
+import gc
 import itertools
 import multiprocessing
 import subprocess
@@ -28,6 +29,15 @@ def process_pool_executor(max_workers=2, **options):
 def make_executor(request):
     """For promises that the standard library makes too: its pool proves the test."""
     return request.param
+
+
+@pytest.fixture
+def no_collection():
+    """What goes must go by itself."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

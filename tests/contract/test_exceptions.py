@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import traceback
 import weakref
@@ -225,15 +224,6 @@ def fail_behind_a_gate(path):
 
 class Canary:
     pass
-
-
-@pytest.fixture
-def no_collection():
-    """What goes must go by itself."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 class CanaryError(Exception):

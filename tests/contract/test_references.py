@@ -32,15 +32,6 @@ class CanaryError(Exception):
     pass
 
 
-@pytest.fixture
-def no_collection():
-    """What goes must go by itself."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 # -- here --------------------------------------------------------------------------
 
 
