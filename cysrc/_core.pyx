@@ -60,6 +60,7 @@ cdef extern from "Python.h":
     PyTypeObject *Py_TYPE(PyObject *o)
 
 include "region.pxi"
+include "copies.pxi"
 include "interrupt.pxi"
 include "callables.pxi"
 include "future.pxi"

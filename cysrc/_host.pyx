@@ -8,7 +8,7 @@ Python runs and let go while the loop waits or runs C.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_FromStringAndSize
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
@@ -18,6 +18,8 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from protocol cimport *
+
+include "copies.pxi"
 
 
 def _import_pickler():
@@ -164,7 +166,7 @@ cdef int keep_escaped(list views, Kept kept) except -1:
     copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     if copy == MAP_FAILED:
         raise MemoryError("no memory to keep an argument that outlives its task")
-    memcpy(copy, m.at, worker.call.request_size)
+    fl_copy(copy, m.at, worker.call.request_size)
     if mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, m.at) == MAP_FAILED:
         munmap(copy, size)
         raise MemoryError("no memory to keep an argument that outlives its task")
@@ -186,7 +188,7 @@ cdef object load(list views, Kept kept):
     if not fl_pickle_check(at, worker.call.request_size, &stream_at):
         raise ValueError("the request holds no pickle")
     memcpy(&head, at, sizeof(head))
-    stream = PyBytes_FromStringAndSize(at + stream_at, <Py_ssize_t>head.stream_size)
+    stream = copied_bytes(at + stream_at, head.stream_size)
     if not head.buffers:
         return pickle_loads(stream)
     offset = stream_at + head.stream_size
@@ -205,9 +207,9 @@ cdef object load(list views, Kept kept):
             views.append(view)
             buffers.append(view)
         elif readonly:
-            buffers.append(PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>part))
+            buffers.append(copied_bytes(at + offset, part))
         else:
-            buffers.append(PyByteArray_FromStringAndSize(at + offset, <Py_ssize_t>part))
+            buffers.append(copied_bytearray(at + offset, part))
         offset += part
     return pickle_loads(stream, buffers=buffers)
 
@@ -277,12 +279,12 @@ cdef int reply_pickle(int kind, object value) except -1:
     to = fl_reply_reserve(&worker, size)
     if to != NULL:
         memcpy(to, &head, sizeof(head))
-        memcpy(to + at, PyBytes_AS_STRING(stream), head.stream_size)
+        fl_copy(to + at, PyBytes_AS_STRING(stream), head.stream_size)
         at += head.stream_size
         for i in range(count):
             at = fl_round(at, FL_LINE)
             PyObject_GetBuffer(raws[i], &buffer, PyBUF_SIMPLE)
-            memcpy(to + at, buffer.buf, <size_t>buffer.len)
+            fl_copy(to + at, buffer.buf, <size_t>buffer.len)
             part = <uint64_t>buffer.len
             at += part
             if buffer.readonly:

@@ -49,10 +49,10 @@ cdef int submit_addresses(Pool pool, Callable c, CoreFuture future, tuple args) 
 cdef void copy_in(char *to, const void *data, uint64_t size) noexcept:
     """A long copy lets other threads run. The place is the caller's alone."""
     if size < SMALL_COPY:
-        memcpy(to, data, size)
+        fl_copy(to, data, size)
     else:
         with nogil:
-            memcpy(to, data, size)
+            fl_copy(to, data, size)
 
 
 cdef int submit_bytes(Pool pool, Callable c, CoreFuture future, tuple args, dict kwargs) except -1:

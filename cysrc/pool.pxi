@@ -511,9 +511,9 @@ cdef class Pool:
         elif future.kind == FL_REPLY_BYTES and future.count and future.views is not None:
             if <uint64_t>future.views.view[0].len != size:
                 raise _errors.SlotCorrupted("the results of a map are not as many as the calls")
-            memcpy(future.views.view[0].buf, at, size)
+            fl_copy(future.views.view[0].buf, at, size)
         else:
-            future._value = PyBytes_FromStringAndSize(at, <Py_ssize_t>size)
+            future._value = copied_bytes(at, size)
         return 0
 
     cdef void warm_up(self, uint32_t slot, fl_half half, uint64_t size) noexcept:
@@ -1203,7 +1203,7 @@ cdef object copy_pickle(char *at, uint64_t size):
     offset = sizeof(head) + 8 * <uint64_t>head.buffers
     if head.buffers > FL_MAX_BUFFERS or offset > size or head.stream_size > size - offset:
         raise not_a_pickle()
-    stream = PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>head.stream_size)
+    stream = copied_bytes(at + offset, head.stream_size)
     if not head.buffers:
         return (stream, None)
     buffers = []
@@ -1215,9 +1215,9 @@ cdef object copy_pickle(char *at, uint64_t size):
         if offset > size or part > size - offset:
             raise not_a_pickle()
         if length & FL_BUFFER_READONLY:
-            buffers.append(PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>part))
+            buffers.append(copied_bytes(at + offset, part))
         else:
-            buffers.append(PyByteArray_FromStringAndSize(at + offset, <Py_ssize_t>part))
+            buffers.append(copied_bytearray(at + offset, part))
         offset += part
     return (stream, buffers)
 
@@ -1238,14 +1238,14 @@ cdef int copy_returned(CoreFuture future, char *at, uint64_t size) except -1:
     if offset > size or head.size != size - offset:
         raise _errors.SlotCorrupted("a reply does not hold what the call was to return")
     if head.size:
-        future._value = PyBytes_FromStringAndSize(at + offset, <Py_ssize_t>head.size)
+        future._value = copied_bytes(at + offset, head.size)
     future.scalar = head.scalar
     offset = sizeof(head)
     if views is not None:
         for i in range(views.count):
             if views.inout[i]:
                 offset = fl_round(offset, FL_BUFFER_ALIGN)
-                memcpy(views.view[i].buf, at + offset, <size_t>views.view[i].len)
+                fl_copy(views.view[i].buf, at + offset, <size_t>views.view[i].len)
                 offset += <uint64_t>views.view[i].len
     return 0
 

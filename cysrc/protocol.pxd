@@ -5,6 +5,9 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef extern from "protocol/doorbell.h" nogil:
     pass
 
+cdef extern from "protocol/copy.h" nogil:
+    void fl_copy(void *to, const void *data, size_t size)
+
 cdef extern from "protocol/message.h" nogil:
     ctypedef bint c_bool "_Bool"
     ctypedef struct fl_word:

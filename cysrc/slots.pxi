@@ -193,7 +193,7 @@ cdef int feed(Pool pool) except -1:
             pool.withdraw(future)
             future.settle(HAS_EXCEPTION, error)
             continue
-        memcpy(at, task_bytes(task), task.size)
+        fl_copy(at, task_bytes(task), task.size)
         pool.free_count -= 1
         unlink_task(pool, task)
         future = <CoreFuture>task.future

@@ -30,6 +30,7 @@ def test_protocol_headers_include_only_earlier_ones():
     for position, name in enumerate(order):
         assert includes(ROOT / "csrc/protocol" / name) <= set(order[:position])
     assert includes(ROOT / "csrc/protocol/message.h") <= set(order)
+    assert includes(ROOT / "csrc/protocol/copy.h") == set()
 
 
 def test_the_worker_has_no_python():

@@ -225,7 +225,7 @@ static void place(const struct fl_signature *g, const struct fl_call *call, stru
         } else {
             at = fl_round(at, FL_BUFFER_ALIGN);
             f->addresses[i] = call->reply + at;
-            memcpy(call->reply + at, call->request + a.value, a.mode >> 8);
+            fl_copy(call->reply + at, call->request + a.value, a.mode >> 8);
             at += a.mode >> 8;
         }
     }
@@ -295,7 +295,7 @@ static void send_returned(struct fl_worker *w, const struct frame *f, uint64_t s
     if (to) {
         memcpy(to, &head, sizeof head);
         if (size)
-            memcpy(to + at, bytes, size);
+            fl_copy(to + at, bytes, size);
         w->call.reply_size = at + size;
     }
     fl_reply_send(w, FL_REPLY_RETURNED);

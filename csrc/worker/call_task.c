@@ -40,7 +40,7 @@ static int append(fuload_task *task, const void *data, size_t size)
 
     if (size > UINT64_MAX - before || !(at = fl_reply_reserve(worker_of(task), before + size)))
         return -1;
-    memmove(at + before, data, size);
+    fl_copy(at + before, data, size);
     call->reply_size = before + size;
     return 0;
 }

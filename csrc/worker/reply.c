@@ -128,7 +128,7 @@ void fl_reply_bytes(struct fl_worker *w, enum fl_reply_kind kind, const void *da
     char *at = fl_reply_reserve(w, size);
 
     if (at) {
-        memmove(at, data, size);
+        fl_copy(at, data, size);
         w->call.reply_size = size;
     }
     fl_reply_send(w, kind);

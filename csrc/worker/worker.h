@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "fuload.h"
+#include "protocol/copy.h"
 #include "protocol/doorbell.h"
 #include "protocol/message.h"
 
