@@ -1088,6 +1088,15 @@ cdef class Pool:
         self.quiet = 0
         self.tick_head = head
         fl_bell_count(&self.region, &c)
+        if c.busy == self.region.header.workers:
+            # There is nobody to wake or to start. Whoever publishes and finds
+            # one asleep has the ring watched again, unless it is still watched:
+            # so look once more after saying that it is not.
+            flag_store(&self.timed, 0)
+            fl_bell_count(&self.region, &c)
+            if c.busy < self.region.header.workers:
+                flag_store(&self.timed, 1)
+            return 0
         if claimed * WORTH_A_WAKE_NS > (c.busy + c.polling) * <uint64_t>TICK_MS * 1000000:
             return 0
         self.unclaimed_ticks = 0 if claimed else self.unclaimed_ticks + 1

@@ -20,10 +20,15 @@ __all__ = ["NativeMap", "map_array"]
 
 # A chunk of so many items costs little a call, and its pages stay in the caches.
 _LARGEST_CHUNK = 16384
-# Chunks of map_array under way with one worker: the same few slots, whose pages
-# stay in the caches, serve all. Several workers are given all at once, since it
-# is the length of the queue that wakes them.
-_CHUNKS_AHEAD = 4
+# map_array's chunks: at most so many bytes of arguments and results, all that
+# are under way together so many, and towards the end fewer, so that the workers
+# come to their ends at the same time.
+_CHUNK_BYTES = 1 << 19
+_BYTES_AHEAD = 1 << 26
+_LEAST_CHUNK = 8192
+# Chunks of map_array under way for each worker: the same few slots, whose pages
+# stay warm, serve all, however long the arrays are.
+_CHUNKS_AHEAD = 12
 
 _KINDS = {"?": "b", **dict.fromkeys("bhilqn", "i"), **dict.fromkeys("BHILQN", "u"), **dict.fromkeys("fdg", "f")}
 
@@ -133,31 +138,44 @@ def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[A
     for number, (value, array, letter) in enumerate(zip(arrays, given, wanted), 1):
         where = f"{name}(): argument {number}"
         columns.append(_column(value, array, letter, results, where))
+    sizes = _shares(results.size, workers, sum(numpy.dtype(letter).itemsize for letter in (*wanted, result)))
     flat = memoryview(results.reshape(-1))
-    count = results.size
-    futures: deque[FuloadFuture[Any]] = deque()
-    ahead = _CHUNKS_AHEAD if workers == 1 else count
+    futures: list[FuloadFuture[Any]] = []
+    ahead = _CHUNKS_AHEAD * workers
+    at = 0
     try:
-        at = 0
-        for size in chunk_sizes(None, count, workers, _LARGEST_CHUNK):
-            size = min(size, count - at)
-            if size <= 0:
-                break
-            chunk = [c if isinstance(c, tuple) else c[at : at + size] for c in columns]
-            if len(futures) >= ahead:
-                futures[0].result()
-                futures.popleft()
-            futures.append(_core.submit_map(submitter, fn, chunk, size, flat[at : at + size]))
-            at += size
-        for future in futures:
-            future.result()
+        while True:
+            for size in itertools.islice(sizes, ahead - len(futures)):
+                chunk = [c if isinstance(c, tuple) else c[at : at + size] for c in columns]
+                futures.append(_core.submit_map(submitter, fn, chunk, size, flat[at : at + size]))
+                at += size
+            if not futures:
+                return results
+            # Not for each chunk by itself: to wake costs as much as a small one,
+            # and those behind keep the workers busy meanwhile.
+            futures[len(futures) // 3].result()
+            futures = [future for future in futures if not _is_over(future)]
     except BaseException:
         # Those that run write to `out`: nothing may be under way when we leave.
         for future in futures:
             if not future.cancel():
                 future.terminate()
         raise
-    return results
+
+
+def _is_over(future: FuloadFuture[Any]) -> bool:
+    """Raises what its calls have raised."""
+    return future.done() and future.result() is None
+
+
+def _shares(count: int, workers: int, item_bytes: int) -> Iterator[int]:
+    """How many calls each next chunk of map_array takes, `count` in all."""
+    chunk_bytes = min(_CHUNK_BYTES, _BYTES_AHEAD // (_CHUNKS_AHEAD * workers))
+    largest = max(1, min(chunk_bytes // item_bytes, count // (workers * 8)))
+    while count:
+        size = min(largest, max(count // (workers * 2), _LEAST_CHUNK), count)
+        yield size
+        count -= size
 
 
 def _column(value: Any, array: Any, letter: str, results: Any, where: str) -> Any:

@@ -195,4 +195,13 @@ static inline bool fl_ring_pending(struct fl_region *r, uint64_t *cursor)
     return fl_ring_probe(r, *cursor, &entry) != FL_EMPTY;
 }
 
+/* Worker: is also the entry published that many places behind the next one? A
+ * hint: those between may be claimed or stale. */
+static inline bool fl_ring_longer(struct fl_region *r, uint64_t *cursor, uint64_t places)
+{
+    uint64_t entry;
+
+    return fl_ring_pending(r, cursor) && fl_ring_probe(r, *cursor + places, &entry) == FL_PUBLISHED;
+}
+
 #endif

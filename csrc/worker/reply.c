@@ -1,6 +1,7 @@
 /* The way back: reply into slot or window, done, flag, and who is told. */
 #include "worker.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,6 +9,14 @@
 /* How long a parent thread may take the flag before the collector is called:
  * less than waking it costs, more than a caller needs from submit to result. */
 #define REPORT_GRACE_NS 4000u
+
+/* A chunk of a map is seldom waited for by itself, and to wake the collector
+ * costs as much as to run a small one. So short ones are reported together:
+ * after so long, or as soon as the ring holds no more than so many for each
+ * worker; in the time that these take the parent can publish others. */
+#define SHORT_CHUNK_NS 1000000u
+#define HOLD_NS 2000000u
+#define LOW_WATER 4u
 
 /* Stands behind the reply area while a task may write there: a slot's areas end
  * 64 bytes before the next slot begins (layout.h: header and areas are an odd
@@ -81,6 +90,7 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
     struct fl_call *call = &w->call;
     struct fl_slot *s = call->slot;
     struct fl_block *block = &w->region.blocks[w->index];
+    uint64_t finished = fl_now();
 
     fl_leave_if_forked(w);
     if (call->reply_wanted) {
@@ -101,10 +111,13 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
     s->reply_size = call->reply_size;
     s->reply_status = call->status;
     s->reply_pid = (uint32_t)atomic_load_explicit(&block->pid, memory_order_relaxed);
-    s->finished_ns = fl_now();
+    s->finished_ns = finished;
+    if (!w->unreported)
+        w->unreported_since = finished;
+    w->short_chunk = s->request_kind == FL_CALL_MAP && finished - s->started_ns < SHORT_CHUNK_NS;
     fl_count(&block->tasks_done, 1);
     if (s->started_ns)
-        fl_count(&block->run_ns, s->finished_ns - s->started_ns);
+        fl_count(&block->run_ns, finished - s->started_ns);
     if (!fl_slot_finish(s, call->generation, w->index)) {
         if (fl_slot_look(s) != fl_slot_word(call->generation, w->index + 1, FL_CONDEMNED))
             end_corrupted(w, "something wrote over the slot of a task that runs");
@@ -112,7 +125,7 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
         return;
     }
     fl_flag_set(&w->region, call->index);
-    w->unreported = true;
+    w->unreported++;
 }
 
 void fl_reply_scalar(struct fl_worker *w, enum fl_reply_kind kind, uint64_t scalar)
@@ -134,23 +147,39 @@ void fl_reply_bytes(struct fl_worker *w, enum fl_reply_kind kind, const void *da
     fl_reply_send(w, kind);
 }
 
+bool fl_reply_may_wait(struct fl_worker *w)
+{
+    return w->short_chunk && fl_now() - w->unreported_since < HOLD_NS &&
+           fl_ring_longer(&w->region, &w->cursor, LOW_WATER * w->region.header->workers);
+}
+
+/* Has the parent taken all that is to be reported? */
+static bool is_taken(struct fl_worker *w)
+{
+    struct fl_call *call = &w->call;
+
+    if (w->unreported > 1)
+        return !fl_flags_any(&w->region); /* others' flags too: then there is one call more */
+    return fl_slot_look(call->slot) != fl_slot_word(call->generation, w->index + 1, FL_DONE);
+}
+
 void fl_reply_report(struct fl_worker *w)
 {
     struct fl_region *r = &w->region;
-    struct fl_call *call = &w->call;
-    uint64_t done = fl_slot_word(call->generation, w->index + 1, FL_DONE);
     uint64_t until = 0;
+    bool known;
 
-    w->unreported = false;
-    for (;;) {
-        if (fl_slot_look(call->slot) != done || fl_collector_looks(r))
-            return;
+    while (!(known = is_taken(w) || fl_collector_looks(r))) {
         if (!until)
             until = fl_now() + (r->header->spin_ns ? REPORT_GRACE_NS : 0);
         if (fl_now() >= until)
             break;
         fl_pause();
     }
-    if (fl_collector_call(r, &w->os))
+    w->unreported = 0;
+    if (!known && fl_collector_call(r, &w->os)) {
         fl_count(&r->blocks[w->index].collector_calls, 1);
+        if (w->short_chunk)
+            sched_yield(); /* to the collector: this worker's next chunk fills a time slice */
+    }
 }

@@ -150,16 +150,17 @@ int fl_serve(struct fl_worker *w, int32_t resume)
         call(w);
     }
     for (;;) {
+        bool last = w->interrupted || retired(r, w->index);
         uint32_t generation;
         int32_t slot;
 
-        if (w->unreported)
+        if (w->unreported && (last || !fl_reply_may_wait(w)))
             fl_reply_report(w);
-        if (w->interrupted)
-            return 130;
-        if (retired(r, w->index))
-            return 0; /* the parent starts another when it has buried this one */
+        if (last) /* the parent starts another when it has buried this one */
+            return w->interrupted ? 130 : 0;
         slot = fl_ring_claim(r, w->index, &w->cursor, &generation);
+        if (w->unreported && (slot < 0 || fl_slot_at(r, (uint32_t)slot)->request_kind != FL_CALL_MAP))
+            fl_reply_report(w);
         if (slot < 0) {
             if (fl_bell_may_leave(r, &w->cursor))
                 return 0;

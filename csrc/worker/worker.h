@@ -57,7 +57,9 @@ struct fl_worker {
     uint32_t index;
     uint64_t cursor;      /* ring.h */
     uint64_t contended_until; /* until then it sleeps at once instead of polling */
-    bool unreported;      /* w->call.slot is done and nobody was told */
+    uint32_t unreported;  /* replies that are done and nobody was told of, w->call's the last */
+    uint64_t unreported_since; /* when the first of them was done */
+    bool short_chunk;     /* the last was a chunk of a map, and short */
     int bell;             /* the parent's eventfd */
     struct fl_file { dev_t device; ino_t inode; } region_file, bell_file;
     pid_t parent;
@@ -147,8 +149,12 @@ char *fl_reply_reserve(struct fl_worker *w, uint64_t size);
 void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind);
 void fl_reply_scalar(struct fl_worker *w, enum fl_reply_kind kind, uint64_t scalar);
 void fl_reply_bytes(struct fl_worker *w, enum fl_reply_kind kind, const void *data, uint64_t size);
-/* See that somebody in the parent knows of the last reply. */
+/* See that somebody in the parent knows of the last reply, and of those that
+ * were held back. */
 void fl_reply_report(struct fl_worker *w);
+/* May that wait until another chunk of a map is done? Only if the next thing
+ * that this worker does is to claim and run one. */
+bool fl_reply_may_wait(struct fl_worker *w);
 
 /* worker.c: serve until told to leave; `resume` is a slot that this worker
  * claimed before its exec, or -1. Returns the exit code. */

@@ -87,6 +87,22 @@ def test_idle_after_a_long_queue(pool, libc):
     check_quiet(executor)
 
 
+def test_nobody_looks_for_sleepers_while_there_are_none(pool, libc):
+    """All workers are busy and work is behind: the supervisor looks at the
+    signal handler, twenty times a second, and nothing else happens."""
+    executor = pool(2)
+    futures = [executor.submit(libc.usleep, 60_000_000) for _ in range(5)]
+    until(lambda: [w.state for w in executor.stats().workers] == ["busy"] * 2)
+    time.sleep(0.05)
+    spent, woken = quiet_for([os.getpid()], 1.2)
+    assert sum(woken.values()) < 100, woken
+    # One that sleeps again finds work, and one that is new is looked after.
+    for future in futures[:2]:
+        assert future.terminate()
+    until(lambda: all(f.running() for f in futures[2:4]))
+    executor.terminate_workers()
+
+
 def test_a_pool_that_was_never_used_has_no_worker(pool):
     executor = pool(10)
     assert executor.worker_pids == []

@@ -186,3 +186,8 @@ int sum_points(const struct point *p, size_t n)
         sum += p[i].x * 3 + p[i].y;
     return sum;
 }
+
+int nap(int microseconds)
+{
+    return usleep((unsigned)microseconds) ? -1 : microseconds;
+}

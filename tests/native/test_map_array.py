@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes as c
+import os
+from pathlib import Path
 
 import numpy
 import pytest
@@ -108,6 +110,34 @@ def test_nine_arguments(declare, executor):
     nine = declare("nine", c.c_double, *[c.c_double] * 9)
     columns = [float(i) if i % 2 else numpy.arange(100.0) + i for i in range(9)]
     assert equal(executor.map_array(nine, *columns), sum((i + 1) * col for i, col in enumerate(columns)) + numpy.zeros(100))
+
+
+def test_all_workers_help(declare):
+    """Also more of them than CPUs, if the function blocks."""
+    nap = declare("nap", c.c_int, c.c_int)
+    with FuloadExecutor(10) as executor:
+        assert (executor.map_array(nap, numpy.full(160, 20_000, "i4")) == 20_000).all()
+        assert sum(w.tasks_done > 0 for w in executor.stats().workers) == 10
+
+
+def region_bytes():
+    """What the pools of this process have in memory."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            if os.readlink(link).startswith("/memfd:fuload"):
+                found += os.stat(link).st_blocks * 512
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def test_long_arrays_take_no_more_memory(declare):
+    same = declare("same_double", c.c_double, c.c_double)
+    values = numpy.arange(8_000_000.0)
+    with FuloadExecutor(2) as executor:
+        assert equal(executor.map_array(same, values), values)
+        assert region_bytes() < values.nbytes
 
 
 # -- out ---------------------------------------------------------------------------

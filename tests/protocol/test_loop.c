@@ -10,7 +10,7 @@
 #include "worker/worker.h"
 
 #define WORKERS 4u
-#define SLOTS 16u
+#define SLOTS 64u
 #define SLOT_SIZE 64u
 #define MAX_PAYLOAD (3u * FL_GRAIN)
 
@@ -27,13 +27,16 @@ void fl_signals_enter_native(struct fl_worker *w) { (void)w; }
 void fl_signals_leave_native(struct fl_worker *w) { (void)w; }
 void fl_check_descriptors(const struct fl_worker *w) { (void)w; }
 void fl_call_function(struct fl_worker *w, const struct fl_callable *c) { (void)w, (void)c; }
-void fl_call_map(struct fl_worker *w, const struct fl_callable *c) { (void)w, (void)c; }
 void fl_call_task(struct fl_worker *w, const struct fl_callable *c) { (void)w, (void)c; }
 
 const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why, size_t size,
                                            enum fl_reply_kind *kind)
 {
-    (void)w, (void)id;
+    static const struct fl_callable mapped = {.kind = FL_DESCRIBE_FUNCTION};
+
+    (void)id;
+    if (w->call.slot->request_kind == FL_CALL_MAP)
+        return &mapped;
     snprintf(why, size, "there are no libraries here");
     *kind = FL_REPLY_NO_LIBRARY;
     return NULL;
@@ -66,6 +69,9 @@ static void ring_collector(void *unused)
     CHECK(write(bell, &one, sizeof one) == sizeof one);
 }
 
+static fl_word finished;
+static fl_word wait_for_finished; /* a Python task does not return before so many are */
+
 /* ---- tasks --------------------------------------------------------------------------- */
 
 /* The request is a key, and padding: the reply is as long, of the key's bytes. */
@@ -76,6 +82,8 @@ static void run_task(struct fl_worker *w)
 
     memcpy(&key, w->call.request, sizeof key);
     CHECK(w->call.request[size - 1] == (char)key);
+    while (w->call.slot->request_kind == FL_CALL_PYTHON && atomic_load(&finished) < atomic_load(&wait_for_finished))
+        step_aside();
     if (key % 7 == 0) {
         fl_reply_scalar(w, FL_REPLY_INT, key);
         return;
@@ -86,6 +94,16 @@ static void run_task(struct fl_worker *w)
         w->call.reply_size = size;
     }
     fl_reply_send(w, FL_REPLY_BYTES);
+}
+
+static fl_word held; /* chunks that were begun while nobody was told of the one before */
+
+void fl_call_map(struct fl_worker *w, const struct fl_callable *c)
+{
+    (void)c;
+    if (w->unreported)
+        atomic_fetch_add(&held, 1);
+    run_task(w);
 }
 
 static const struct fl_os os = {NULL, now, wait_signal, ring_worker, ring_collector};
@@ -102,7 +120,7 @@ static uint32_t generations[SLOTS];
 static uint64_t keys[SLOTS], sizes[SLOTS]; /* of the task in the slot, key 0: free */
 static struct fl_mapping windows[SLOTS][2];
 static pthread_t threads[WORKERS];
-static uint64_t submitted, finished;
+static uint64_t submitted, maps; /* of a hundred tasks, chunks of maps */
 
 static void open_pool(uint64_t spin_ns, uint32_t cpus)
 {
@@ -129,8 +147,15 @@ static void open_pool(uint64_t spin_ns, uint32_t cpus)
         sem_init(&signals[i], 0, 0);
         atomic_store(&region.blocks[i].pid, i + 1000);
         atomic_store(&region.states[i], fl_state_word(FL_BUSY, 0, 0));
-        threads[i] = begin(serve, w);
     }
+}
+
+static void start_workers(void)
+{
+    uint32_t i;
+
+    for (i = 0; i < WORKERS; i++)
+        threads[i] = begin(serve, &crew[i]);
 }
 
 static void unmap(struct fl_mapping m[2])
@@ -188,7 +213,7 @@ static void submit(uint32_t slot, uint64_t size)
     sizes[slot] = size;
     request[size - 1] = (char)keys[slot];
     memcpy(request, &keys[slot], sizeof keys[slot]);
-    s->request_kind = submitted % 13 ? FL_CALL_PYTHON : FL_CALL_FUNCTION;
+    s->request_kind = submitted % 13 == 0 ? FL_CALL_FUNCTION : submitted % 100 < maps ? FL_CALL_MAP : FL_CALL_PYTHON;
     s->request_size = size;
     fl_ring_publish(&region, slot, generations);
     fl_bell_count(&region, &c);
@@ -289,6 +314,7 @@ static void run_tasks(uint64_t tasks, uint32_t at_once, void (*wait)(void))
 static void run_pool(uint64_t spin_ns, uint32_t cpus, uint32_t at_once, void (*wait)(void))
 {
     open_pool(spin_ns, cpus);
+    start_workers();
     run_tasks(ROUNDS(20000), at_once, wait);
     close_pool();
 }
@@ -313,12 +339,89 @@ static void watchers_see_each_reply(void)
     run_pool(20000, 4, SLOTS, watch_flags);
 }
 
+/* Of chunks that a worker holds back it must tell before it waits, leaves, or
+ * runs something else: nobody else would. */
+static void chunks_are_reported_together(void)
+{
+    atomic_store(&held, 0);
+    for (maps = 50; maps <= 100; maps += 25) {
+        run_pool(0, 4, SLOTS, wait_for_bell);
+        run_pool(20000, 2, SLOTS, wait_for_bell);
+        run_pool(0, 2, 20, wait_for_bell);
+        run_pool(0, 4, SLOTS, watch_flags);
+    }
+    CHECK(atomic_load(&held) > 100);
+    maps = 0;
+}
+
+/* A chunk, and behind it more than enough to hold its report back: what comes
+ * next is no chunk, or has been cancelled. */
+static void report_one_chunk_of(bool cancel)
+{
+    uint32_t slot;
+
+    open_pool(0, 4);
+    maps = 100;
+    submit(0, 16);
+    maps = 0;
+    for (slot = 1; slot < SLOTS; slot++) {
+        submit(slot, 16);
+        if (cancel && CHECK(fl_slot_cancel(fl_slot_at(&region, slot), generations[slot]))) {
+            fl_slot_release(fl_slot_at(&region, slot), generations[slot]);
+            keys[slot] = 0;
+        }
+    }
+    if (cancel)
+        submitted = 1;
+    wait_for_finished = 1;
+    /* One worker, or another might report in its place. */
+    threads[0] = begin(serve, &crew[0]);
+    while (finished < 1) {
+        wait_for_bell();
+        collect();
+    }
+    while (finished < submitted) {
+        wait_for_bell();
+        collect();
+    }
+    wait_for_finished = 0;
+    for (slot = 1; slot < WORKERS; slot++)
+        threads[slot] = begin(serve, &crew[slot]);
+    close_pool();
+}
+
+static void a_chunk_is_reported_before_other_work(void)
+{
+    report_one_chunk_of(false);
+}
+
+static void a_chunk_is_reported_before_sleep(void)
+{
+    report_one_chunk_of(true);
+}
+
+static void workers_that_retire_report(void)
+{
+    uint64_t round;
+
+    maps = 100;
+    for (round = 0; round < ROUNDS(300) && !failed(); round++) {
+        open_pool(0, 4);
+        region.header->max_tasks = SLOTS / WORKERS;
+        start_workers();
+        run_tasks(SLOTS, SLOTS, wait_for_bell);
+        close_pool();
+    }
+    maps = 0;
+}
+
 static void workers_leave_at_once(void)
 {
     uint64_t round;
 
     for (round = 0; round < ROUNDS(400); round++) {
         open_pool(round % 2 * 5000, 4);
+        start_workers();
         submit(0, 16);
         submit(1, 100);
         while (finished < (round % 4 ? 2u : 0u))
@@ -335,6 +438,10 @@ int main(void)
     RUN(sleeping_workers_call_the_collector);
     RUN(polling_workers_call_the_collector);
     RUN(watchers_see_each_reply);
+    RUN(chunks_are_reported_together);
+    RUN(a_chunk_is_reported_before_other_work);
+    RUN(a_chunk_is_reported_before_sleep);
+    RUN(workers_that_retire_report);
     RUN(workers_leave_at_once);
     return verdict();
 }

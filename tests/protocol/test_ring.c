@@ -235,6 +235,20 @@ static void cursors_far_behind_catch_up(void)
         }
 }
 
+static void whether_it_is_longer(void)
+{
+    uint64_t ahead, count, cursor;
+
+    for (count = 0; count <= SLOTS; count++)
+        for (ahead = 0; ahead < 3 * RING; ahead++) {
+            start_at_lap(1 + count % 3 * 65535);
+            cursor = tail();
+            while (tail() < cursor + count)
+                publish(tail() % SLOTS);
+            CHECK(fl_ring_longer(&region, &cursor, ahead) == (ahead < count));
+        }
+}
+
 /* ---- what no parent wrote ---------------------------------------------------------------- */
 
 static void entries_that_name_no_slot_are_passed(void)
@@ -565,6 +579,7 @@ int main(void)
     RUN(others_go_on_past_a_stopped_claimer);
     RUN(a_late_claim_is_refused);
     RUN(cursors_far_behind_catch_up);
+    RUN(whether_it_is_longer);
     RUN(entries_that_name_no_slot_are_passed);
     RUN(an_impossible_head_does_no_harm);
     RUN(an_impossible_entry_does_no_harm);
