@@ -280,6 +280,8 @@ cdef int convert_object(Callable c, Py_ssize_t i, object value, char *cell) exce
             value = argtype(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise refuse(c, i, value, error) from None
+        except Exception as error:  # of a method of the value's; in ctypes it is an ArgumentError too
+            raise refuse(c, i, value, f"{type(error).__name__}: {error}") from error
     PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
     if c.codes[i] != FL_STRUCT:
         memset(cell, 0, 16 if c.codes[i] == FL_F80 else 8)

@@ -80,8 +80,8 @@ class Supervisor:
             self.interrupted.notify_all()
 
     def watch(self, fd: int, act: Callable[[], None]) -> None:
-        self.watched[fd] = act
         self.epoll.register(fd, select.EPOLLIN)
+        self.watched[fd] = act
 
     def unwatch(self, fd: int) -> None:
         del self.watched[fd]

@@ -3,6 +3,7 @@ and signal of the parent stands here, but for SIGUSR1, which the core sends."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -217,12 +218,28 @@ class Crew:
             if errors is not None:
                 os.close(errors)
             raise
-        pidfd = os.pidfd_open(process.pid)
+        with contextlib.ExitStack() as opened:
+            try:
+                pidfd = os.pidfd_open(process.pid)
+                opened.callback(os.close, pidfd)
+                shared = os.dup(pidfd)
+                opened.callback(os.close, shared)
+                self.supervisor.watch(pidfd, lambda: self._on_death(index))
+            except OSError:
+                # No descriptor to watch it by, and it may have begun a task: it
+                # is ended here, and buried like one that died.
+                process.kill()
+                process.wait()
+                if errors is not None:
+                    os.close(errors)
+                self.pool.worker_ended(index)
+                self.pool.worker_reaped(index, process.pid, process.returncode)
+                return
+            opened.pop_all()
         self.workers[index] = Worker(process, pidfd, errors, self.orders[index])
         if errors is not None:
             self.attaching[index] = time.monotonic() + _ATTACH_GRACE
-        self.pool.worker_started(index, os.dup(pidfd))
-        self.supervisor.watch(pidfd, lambda: self._on_death(index))
+        self.pool.worker_started(index, shared)
 
     @staticmethod
     def _error_file() -> int | None:

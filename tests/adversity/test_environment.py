@@ -189,6 +189,33 @@ report(outcomes=outcomes, bad=bad)
     p.exit()
 
 
+def test_a_worker_that_cannot_be_watched_is_ended(program):
+    """There was a descriptor to fork it, and none any more to watch it by: it
+    may have begun a task meanwhile."""
+    p = program("""
+import errno
+pidfd_open, unwatched, futures = os.pidfd_open, [], []
+def fail_twice(pid, flags=0):
+    if len(unwatched) == 2:
+        return pidfd_open(pid, flags)
+    if not unwatched:
+        until(lambda: futures and futures[0].running())
+    unwatched.append(pid)
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+os.pidfd_open = fail_twice
+with FuloadExecutor(2) as executor:
+    futures += [executor.submit(libc.usleep, 90_000_000), executor.submit(libc.abs, -3)]
+    crash = futures[0].exception(timeout=20)
+    report(result=futures[1].result(timeout=20), crash=[type(crash).__name__, crash.exitcode, crash.pid == unwatched[0]],
+           serves=not set(executor.worker_pids) & set(unwatched))
+report(gone=not any(os.path.exists(f"/proc/{pid}") for pid in unwatched))
+""")
+    assert p.expect("result", 60) == 3
+    assert p.expect("gone", 60) is True
+    assert p.reports()["crash"] == ["WorkerCrashed", -9, True] and p.reports()["serves"] is True
+    p.exit()
+
+
 def test_few_descriptors_while_workers_are_replaced(program):
     """The limit is reached later: the pool may break, and says why; it does not hang."""
     p = program("""

@@ -48,6 +48,25 @@ def test_result_types(declare, executor, restype):
         executor.submit(declare("put", restype, c.c_void_p, c.c_int), None, 1)
 
 
+class Broken:
+    """As a value that warns, where warnings are errors."""
+
+    def __float__(self):
+        raise DeprecationWarning("no more")
+
+    __index__ = __float__
+
+
+@pytest.mark.parametrize("ctype", [c.c_double, c.c_float, c.c_int, c.c_uint8], ids=lambda t: t.__name__)
+def test_a_value_whose_conversion_fails(declare, executor, ctype):
+    function = declare("same_double", ctype, ctype)
+    with pytest.raises(c.ArgumentError):
+        function(Broken())
+    with pytest.raises(TypeError, match=rf"same_double\(\): argument 1 \({ctype.__name__}\): DeprecationWarning: no more") as caught:
+        executor.submit(function, Broken())
+    assert isinstance(caught.value.__cause__, DeprecationWarning)
+
+
 def test_a_type_that_converts_itself(declare, executor):
     class Own:
         @classmethod
