@@ -12,8 +12,9 @@ cdef bint maps(Callable c) noexcept:
 
 
 def item_formats(Submitter submitter, fn):
-    """(format of each argument, format of the result) in the letters of
-    `struct` and NumPy, for a native function that maps; else None."""
+    """(format of each argument, format of the result, how many calls fit a
+    payload) for a native function that maps, formats in the letters of
+    `struct` and NumPy; else None."""
     cdef Callable c
     cdef Pool pool = submitter._pool
     if not isinstance(fn, CFunction) and not hasattr(type(fn), "__fuload_describe__"):
@@ -23,7 +24,19 @@ def item_formats(Submitter submitter, fn):
     c = pool.find(fn)
     if c.kind != KIND_NATIVE or not maps(c):
         return None
-    return [item_format(t) for t in c.argtypes], item_format(c.restype)
+    return [item_format(t) for t in c.argtypes], item_format(c.restype), most_calls(pool, c)
+
+
+cdef uint64_t most_calls(Pool pool, Callable c):
+    """How many calls one request and its reply can hold, 1 at the least: if
+    not even that fits, submitting says so."""
+    cdef uint64_t room = pool.region.header.max_payload, item = 0
+    cdef uint64_t head = sizeof(fl_map) + c.count * (sizeof(fl_address) + FL_BUFFER_ALIGN)
+    cdef Py_ssize_t i
+    for i in range(c.count):
+        item += fl_item_size(c.codes[i])
+    return max(<uint64_t>1, min((room - head) // item if room > head else 0,
+                                room // max(<uint64_t>1, fl_item_size(c.result_code))))
 
 
 cdef object item_format(object ctype):

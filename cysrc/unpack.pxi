@@ -170,7 +170,7 @@ cdef str describe_task(Callable c, object request, uint64_t count):
     """Name and first arguments of a task that took its worker along."""
     cdef list parts = []
     if c.kind == KIND_NATIVE and count:
-        return f"{c.name}({count} calls)"
+        return f"{c.name}({count} call{'s' if count != 1 else ''})"
     if request is None:
         return f"{c.name}(...)"
     try:

@@ -69,6 +69,7 @@ class NativeMap:
         self.submitter = submitter
         self.fn = fn
         views = [_as_buffer(values, wanted) for values, wanted in zip(iterables, formats[0])]
+        self.largest = min(_LARGEST_CHUNK, formats[2])
         self.count = min((len(v) for v in views if v is not None), default=None)
         rest = count_of([values for values, view in zip(iterables, views) if view is None])
         self.known = rest if self.count is None else self.count if rest is None else min(rest, self.count)
@@ -91,7 +92,7 @@ class NativeMap:
 
     def run(self, workers: int, timeout: float | None, chunksize: int | None, buffersize: int | None) -> Iterator[Any]:
         due = None if timeout is None else time.monotonic() + timeout
-        tasks = self.tasks(chunk_sizes(chunksize, self.known, workers, _LARGEST_CHUNK))
+        tasks = self.tasks(chunk_sizes(chunksize, self.known, workers, self.largest))
         futures: deque[FuloadFuture[Any]] = deque()
         try:
             futures.extend(self._submit(task) for task in itertools.islice(tasks, buffersize))
@@ -120,14 +121,16 @@ class NativeMap:
             cancel(futures)
 
 
-def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any) -> Any:
-    """See FuloadExecutor.map_array."""
+def map_array(
+    submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any, most: int | None = None
+) -> Any:
+    """See FuloadExecutor.map_array. `most`: calls a task."""
     import numpy
 
     formats = _core.item_formats(submitter, fn)
     if formats is None or None in formats[0] or formats[1] is None:
         raise TypeError(f"{getattr(fn, '__name__', fn)} must be a C function of numbers that gives a number")
-    wanted, result = formats
+    wanted, result, fitting = formats
     name = fn.name if isinstance(fn, NativeFunction) else fn.__name__
     if len(arrays) != len(wanted):
         raise TypeError(f"{name}() takes {len(wanted)} arrays or numbers ({len(arrays)} given)")
@@ -138,7 +141,8 @@ def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[A
     for number, (value, array, letter) in enumerate(zip(arrays, given, wanted), 1):
         where = f"{name}(): argument {number}"
         columns.append(_column(value, array, letter, results, where))
-    sizes = _shares(results.size, workers, sum(numpy.dtype(letter).itemsize for letter in (*wanted, result)))
+    item_bytes = sum(numpy.dtype(letter).itemsize for letter in (*wanted, result))
+    sizes = _shares(results.size, workers, item_bytes, min(fitting, most or fitting))
     flat = memoryview(results.reshape(-1))
     futures: list[FuloadFuture[Any]] = []
     ahead = _CHUNKS_AHEAD * workers
@@ -168,10 +172,10 @@ def _is_over(future: FuloadFuture[Any]) -> bool:
     return future.done() and future.result() is None
 
 
-def _shares(count: int, workers: int, item_bytes: int) -> Iterator[int]:
+def _shares(count: int, workers: int, item_bytes: int, most: int) -> Iterator[int]:
     """How many calls each next chunk of map_array takes, `count` in all."""
     chunk_bytes = min(_CHUNK_BYTES, _BYTES_AHEAD // (_CHUNKS_AHEAD * workers))
-    largest = max(1, min(chunk_bytes // item_bytes, count // (workers * 8)))
+    largest = max(1, min(most, chunk_bytes // item_bytes, count // (workers * 8)))
     while count:
         size = min(largest, max(count // (workers * 2), _LEAST_CHUNK), count)
         yield size

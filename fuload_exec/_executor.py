@@ -87,8 +87,8 @@ class _PoolExecutor(Submitter, Executor):
         """
         chunksize = parameters.map_chunksize(chunksize)
         buffersize = parameters.map_buffersize(buffersize)
-        if chunksize is None and (self._timeout is not None or self._max_retries):
-            chunksize = 1  # these are meant for a call
+        if chunksize is None:
+            chunksize = self._calls_a_task()
         native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))  # type: ignore[attr-defined]
         if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
             formats = item_formats(self, fn)
@@ -112,8 +112,16 @@ class _PoolExecutor(Submitter, Executor):
             arrays: arrays or numbers, one an argument.
             out: a C-contiguous array for the results; None makes one.
 
+        Many calls go as one task, but one by one if tasks have a timeout or are
+        retried. An error leaves in `out` what was finished.
+
         Returns:
             The results as a NumPy array; no Python object is made an element.
+
+        Raises:
+            TypeError: fn is no C function of numbers, or items do not convert.
+            ValueError: shapes do not go together, or out does not fit.
+            WorkerCrashed, TaskTimeout, LibraryLoadError: as futures do.
 
         >>> import ctypes, numpy
         >>> libm = ctypes.CDLL("libm.so.6")
@@ -122,8 +130,12 @@ class _PoolExecutor(Submitter, Executor):
         ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
         array([0., 1., 4., 9.])
         """
-        results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out)
+        results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out, self._calls_a_task())
         return results
+
+    def _calls_a_task(self) -> int | None:
+        """A timeout, and another try, are meant for one call."""
+        return 1 if self._timeout is not None or self._max_retries else None
 
     def options(
         self, *, timeout: float | EllipsisType | None = ..., max_retries: int | EllipsisType = ...

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import until
 
-from fuload_exec import FuloadExecutor, WorkerCrashed
+from fuload_exec import FuloadExecutor, PayloadTooLarge, TaskTimeout, WorkerCrashed
 
 relaxed = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
@@ -261,6 +261,34 @@ def test_few_slots(power, options):
     values = numpy.arange(300_000.0)
     with FuloadExecutor(2, **options) as executor:
         assert equal(executor.map_array(power, values, 2), values**2)
+
+
+@pytest.mark.parametrize("max_payload", [128, 4096, 100_000])
+def test_chunks_fit_the_payload(power, max_payload):
+    values = numpy.arange(3000.0)
+    with FuloadExecutor(2, max_payload=max_payload, slot_size=64) as executor:
+        assert equal(executor.map_array(power, values, 2), values**2)
+        assert list(executor.map(power, values, values % 3)) == [power(x, x % 3) for x in values.tolist()]
+
+
+def test_what_does_not_fit_alone(power):
+    with FuloadExecutor(1, max_payload=40) as executor:
+        with pytest.raises(PayloadTooLarge, match="max_payload is 40"):
+            executor.map_array(power, B, 2)
+        assert executor.submit(power, 2, 3).result() == 8
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0.6}, {"max_retries": 1, "timeout": 0.6}], ids=["timeout", "retries"])
+def test_a_timeout_is_a_calls(declare, options):
+    nap = declare("nap", c.c_int, c.c_int)
+    naps = numpy.full(40, 30_000, "i4")
+    with FuloadExecutor(1) as executor:
+        limited = executor.options(**options)
+        assert equal(limited.map_array(nap, naps), naps)
+        naps[3] = 60_000_000
+        with pytest.raises(TaskTimeout, match=r"nap\(1 call\)"):
+            limited.map_array(nap, naps)
+        assert executor.stats().unfinished == 0
 
 
 def test_after_shutdown(power):
