@@ -69,9 +69,9 @@ static inline const void *fuload_request(fuload_task *task, size_t *size)
 }
 
 /* Room for a reply of `size` bytes, in the slot itself, so that it need not be
- * copied; bytes written or committed before are kept, but may move. NULL if it is more than the pool's
- * max_payload: return fuload_fail's or any other status then, or 0, and the
- * caller gets PayloadTooLarge. */
+ * copied; bytes written or committed before are kept, but may move. NULL if it
+ * is more than the pool's max_payload: return fuload_fail's or any other status
+ * then, or 0, and the caller gets PayloadTooLarge. */
 static inline void *fuload_reserve(fuload_task *task, size_t size)
 {
     return task->api->reserve(task, size);
