@@ -23,25 +23,34 @@ cdef int submit_native(Pool pool, Callable c, CoreFuture future, tuple args, dic
 cdef int submit_addresses(Pool pool, Callable c, CoreFuture future, tuple args) except -1:
     cdef char cells[CELLS_SIZE]
     cdef Py_ssize_t placed[64]
+    cdef bint inout[64]
     cdef fl_address a
     cdef Place place
     cdef Views views = Views.__new__(Views)
-    cdef uint64_t end = c.cells
+    cdef uint64_t end
     cdef Py_ssize_t i
     for i in range(c.count):
+        placed[i] = -1
         if c.take[i] == TAKE_ADDRESS:
-            end = convert_address(c, i, args[i], cells + c.at[i], end, views, &placed[i])
+            convert_address(c, i, args[i], cells + c.at[i], views, &placed[i])
         else:
-            placed[i] = -1
             convert_scalar(c, i, args[i], cells + c.at[i])
-    reserve(pool, end, &place)
-    memcpy(place.at, cells, c.cells)
+    end = place_buffers(views, c.cells, inout)
     for i in range(c.count):
         if placed[i] >= 0:
             memcpy(&a, cells + c.at[i], sizeof(a))
-            copy_in(place.at + a.value, views.view[placed[i]].buf, <uint64_t>views.view[placed[i]].len)
-            memset(place.at + a.value + <uint64_t>views.view[placed[i]].len, 0, 4)
-    if views.any_inout:
+            a.value = views.at[placed[i]]
+            if inout[placed[i]]:
+                a.mode = a.mode & ~<uint64_t>0xff | FL_ADDRESS_INOUT
+            memcpy(cells + c.at[i], &a, sizeof(a))
+    reserve(pool, end, &place)
+    memcpy(place.at, cells, c.cells)
+    # Zeros first: behind a buffer there may be more of one that overlaps it.
+    for i in range(views.count):
+        memset(place.at + views.at[i] + <uint64_t>views.view[i].len, 0, FL_BUFFER_ZEROS)
+    for i in range(views.count):
+        copy_in(place.at + views.at[i], views.view[i].buf, <uint64_t>views.view[i].len)
+    if views.extent.size:
         future.views = views
     return commit(pool, &place, future, c.id, FL_CALL_FUNCTION, end)
 
@@ -64,9 +73,9 @@ cdef int submit_bytes(Pool pool, Callable c, CoreFuture future, tuple args, dict
         raise TypeError(f"{c.name}() is a plug-in's task and takes one buffer")
     try:
         PyObject_GetBuffer(args[0], view, PyBUF_C_CONTIGUOUS)
-    except TypeError:
-        raise TypeError(f"{c.name}() takes a buffer (bytes, bytearray, memoryview, array), "
-                        f"got {type(args[0]).__name__}") from None
+    except (TypeError, BufferError, ValueError) as error:
+        raise TypeError(f"{c.name}() takes a C-contiguous buffer (bytes, bytearray, memoryview, array), "
+                        f"got {type(args[0]).__name__} ({error})") from None
     views.count = 1
     reserve(pool, <uint64_t>view.len, &place)
     copy_in(place.at, view.buf, <uint64_t>view.len)
@@ -84,7 +93,8 @@ cdef extern from "<dlfcn.h>" nogil:
     int dlclose(void *handle)
     int dlinfo(void *handle, int request, void *info)
     int dladdr(const void *address, Dl_info *info)
-    int RTLD_DI_LINKMAP, RTLD_DI_ORIGIN, RTLD_LAZY, RTLD_NOLOAD
+    int dladdr1(const void *address, Dl_info *info, void **extra, int flags)
+    int RTLD_DI_LINKMAP, RTLD_DI_ORIGIN, RTLD_DL_LINKMAP, RTLD_LAZY, RTLD_NOLOAD
 
 cdef extern from "<link.h>" nogil:
     struct link_map:
@@ -106,6 +116,8 @@ cdef object library_path(void *handle, void *address, str name):
         path = map.l_name
     if path and not path.startswith(b"/") and dlinfo(handle, RTLD_DI_ORIGIN, origin) == 0:
         path = os.path.join(<bytes>origin, os.path.basename(path))
+    if path.startswith(b"/proc/self/"):
+        path = b"/proc/%d/%s" % (getpid(), path[len(b"/proc/self/"):])
     if not path:
         # The main program's handle searches all libraries that are loaded.
         if dladdr(address, &found) == 0 or found.dli_fname == NULL:
@@ -115,6 +127,48 @@ cdef object library_path(void *handle, void *address, str name):
             raise TypeError(f"{name}() is part of this program itself ({os.fsdecode(path)}), not of a shared library "
                             f"that a worker could open")
     return path
+
+
+cdef tuple file_in_use(object path, uintptr_t address):
+    """(path, struct fl_library_file) of the file that is mapped here. The path
+    is the given one if it still leads there; a symbolic link may have been
+    turned, a file replaced."""
+    cdef fl_library_file file
+    file.device = file.inode = 0
+    actual = mapped_file(address)
+    if actual is not None and not path.startswith(b"/proc/"):
+        if actual.endswith(b" (deleted)"):
+            file.inode = ~<uint64_t>0  # nothing that stands there now is it
+        else:
+            try:
+                found = os.stat(actual)
+                file.device, file.inode = found.st_dev, found.st_ino
+                if not os.path.samefile(path, actual):
+                    path = actual
+            except OSError:
+                path = actual if file.inode else path  # if that is wrong too, the worker says so
+    return path, (<char *>&file)[:sizeof(file)]
+
+
+cdef object mapped_file(uintptr_t address):
+    """The file that is mapped at this address, or None."""
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps:
+            fields = line.split(None, 5)
+            begin, end = fields[0].split(b"-")
+            if int(begin, 16) <= address < int(end, 16):
+                return fields[5].rstrip(b"\n") if len(fields) == 6 and fields[5].startswith(b"/") else None
+    return None
+
+
+def holds(handle, str name):
+    """Whether this very library has the symbol, not one that it depends on."""
+    cdef void *address = dlsym(<void *><uintptr_t>handle, name.encode())
+    cdef link_map *own = NULL
+    cdef link_map *owner = NULL
+    cdef Dl_info found
+    return address != NULL and dlinfo(<void *><uintptr_t>handle, RTLD_DI_LINKMAP, &own) == 0 and \
+        dladdr1(address, &found, <void **>&owner, RTLD_DL_LINKMAP) != 0 and owner == own
 
 
 cdef bint is_library(bytes path):
@@ -127,11 +181,15 @@ cdef bint is_library(bytes path):
 
 
 cdef tuple found_in_library(object fn):
-    """(path, name) of a ctypes function; TypeError if no worker can find it."""
+    """(path, name, struct fl_library_file) of a ctypes function; TypeError if no
+    worker can find it."""
     cdef void *address = (<void **><uintptr_t>ctypes.addressof(fn))[0]
     name = getattr(fn, "__name__", None)
     objects = getattr(fn, "_objects", None)
     library = objects.get("0") if isinstance(objects, dict) else None
+    if name is None and isinstance(library, ctypes.CDLL):
+        raise TypeError(f"this function of {library._name} has no name, since a prototype made it: take it from the "
+                        f"library as an attribute")
     if not isinstance(name, str) or not isinstance(library, ctypes.CDLL):
         raise TypeError(f"{name or 'this function'}() was made from an address or a Python callable, not taken from a "
                         f"library: only functions of a ctypes.CDLL can be called in a worker")
@@ -141,26 +199,27 @@ cdef tuple found_in_library(object fn):
     handle = <void *><uintptr_t>library._handle
     if dlsym(handle, name.encode()) != address:
         raise TypeError(f"{name}() is no symbol of {library._name} under that name")
-    return library_path(handle, address, name), name
+    path, file = file_in_use(library_path(handle, address, name), <uintptr_t>address)
+    return path, name, file
 
 
 cdef Callable describe_native(Pool pool, object fn):
     """A function object of a ctypes.CDLL."""
-    path, name = found_in_library(fn)
-    return describe_function(pool, fn.argtypes, fn.restype, fn.errcheck, path, name, (type(fn)._flags_ & 8) != 0)
+    return describe_function(pool, fn, fn.argtypes, fn.restype, fn.errcheck, (type(fn)._flags_ & 8) != 0)
 
 
-cdef Callable describe_function(Pool pool, object argtypes, object restype, object errcheck, bytes path, str name,
+cdef Callable describe_function(Pool pool, object fn, object argtypes, object restype, object errcheck,
                                 bint use_errno):
+    path, name, file = found_in_library(fn)
     cdef Callable c = native_callable(argtypes, restype, errcheck, name, use_errno)
     c.id = pool.describe(description(FL_DESCRIBE_FUNCTION, <uint32_t>c.count, c.types, path + b"\0",
-                                     name.encode() + b"\0", b"", FL_USES_ERRNO if use_errno else 0))
+                                     name.encode() + b"\0", file, FL_USES_ERRNO if use_errno else 0))
     return c
 
 
-def native_function(Pool pool, argtypes, restype, path, str name, use_errno):
-    """For NativeFunction: the description of a function named by its file."""
-    return describe_function(pool, argtypes, restype, None, os.fsencode(path), name, use_errno)
+def native_function(Pool pool, fn, argtypes, restype, use_errno):
+    """For NativeFunction: the description of the ctypes function that it stands for."""
+    return describe_function(pool, fn, argtypes, restype, None, use_errno)
 
 
 def native_task(Pool pool, path, str name):
@@ -175,5 +234,5 @@ def native_task(Pool pool, path, str name):
 
 def function_library(fn):
     """(path, name) of a ctypes function; TypeError if a worker cannot find it."""
-    path, name = found_in_library(fn)
+    path, name, _ = found_in_library(fn)
     return os.fsdecode(path), name

@@ -57,6 +57,7 @@ def _fill_letters():
     for ctype in (ctypes.c_ubyte, ctypes.c_ushort, ctypes.c_uint, ctypes.c_ulong, ctypes.c_ulonglong):
         letters[ctype._type_] = (ints[ctypes.sizeof(ctype)][1], TAKE_INT)
     letters["?"] = (FL_U8, TAKE_OBJECT)
+    letters["v"] = (FL_I16, TAKE_OBJECT)  # wintypes.VARIANT_BOOL
     letters["c"] = (FL_U8, TAKE_OBJECT)
     letters["u"] = (FL_U32, TAKE_OBJECT)
     letters["f"] = (FL_F32, TAKE_FLOAT)
@@ -89,6 +90,15 @@ cdef bint is_simple(object argtype):
     return isinstance(argtype, type) and issubclass(argtype, Simple)
 
 
+cdef bint is_plain_simple(object argtype):
+    """A subclass converts in ways of its own (its __init__, its from_param), and
+    one of the other byte order swaps."""
+    return argtype.__base__ is Simple and getattr(argtype, f"__ctype_{native_order}__", argtype) is argtype
+
+
+cdef str native_order = "le" if sys.byteorder == "little" else "be"
+
+
 cdef bint is_kind(object argtype, object base):
     return isinstance(argtype, type) and issubclass(argtype, base)
 
@@ -105,24 +115,28 @@ cdef bint is_address(object ctype):
     return is_kind(ctype, (Pointer, CFunction, char_p, wchar_p, void_p, ctypes.py_object))
 
 
-cdef list struct_types(object structure, str where):
+cdef list struct_types(object structure, str where, int depth):
     """Types of the members of a structure passed by value, arrays unrolled."""
     types = []
     if getattr(structure, "_pack_", 0):
         raise TypeError(f"{where} is a packed structure, which cannot be passed by value")
+    if getattr(structure, "_align_", 0):
+        raise TypeError(f"{where} is a structure with _align_, which cannot be passed by value")
+    if depth > FL_MAX_DEPTH:
+        raise TypeError(f"{where} has structures nested deeper than {FL_MAX_DEPTH}, which cannot be passed by value")
     for klass in reversed(structure.__mro__):
         for field in klass.__dict__.get("_fields_", ()):
             if len(field) == 3:
                 raise TypeError(f"{where} has bit fields and cannot be passed by value")
-            types += member_types(field[1], where)
+            types += member_types(field[1], where, depth)
     return types
 
 
-cdef list member_types(object member, str where):
+cdef list member_types(object member, str where, int depth):
     if is_kind(member, Array):
-        return member_types(member._type_, where) * member._length_
+        return member_types(member._type_, where, depth) * member._length_
     if is_kind(member, Structure):
-        return [struct_type(member, where)]
+        return [struct_type(member, where, depth + 1)]
     if is_simple(member) and member._type_ in letters:
         return [bytes([letters[member._type_][0]])]
     if is_kind(member, (Pointer, CFunction)):
@@ -130,9 +144,11 @@ cdef list member_types(object member, str where):
     raise TypeError(f"{where} has a member of the type {type_name(member)}, which cannot be passed by value")
 
 
-cdef bytes struct_type(object structure, str where):
-    types = struct_types(structure, where)
-    if not 0 < len(types) < 256 or ctypes.sizeof(structure) > 65535:
+cdef bytes struct_type(object structure, str where, int depth=0):
+    types = struct_types(structure, where, depth)
+    if not types:
+        raise TypeError(f"{where} is a structure that has no members, or holds one: it cannot be passed by value")
+    if len(types) > 255 or ctypes.sizeof(structure) > 65535:
         raise TypeError(f"{where} is too large a structure to be passed by value (up to 255 members, 64 KiB)")
     size = ctypes.sizeof(structure)
     return bytes([FL_STRUCT]) + size.to_bytes(2, sys.byteorder) + bytes([len(types)]) + b"".join(types)
@@ -144,8 +160,7 @@ cdef bytes set_argument(Callable c, Py_ssize_t i, object argtype):
     where = f"{c.name}(): argument {i + 1} ({type_name(argtype)})"
     if is_simple(argtype) and argtype._type_ in letters:
         c.codes[i], c.take[i] = letters[argtype._type_]
-        # A subclass converts in ways of its own (its __init__, its from_param).
-        if argtype.__base__ is not Simple and c.take[i] != TAKE_ADDRESS:
+        if not is_plain_simple(argtype) and c.take[i] != TAKE_ADDRESS:
             c.take[i] = TAKE_OBJECT
         return bytes([c.codes[i]])
     if is_kind(argtype, Structure):
@@ -172,6 +187,8 @@ cdef bytes set_result(Callable c, object restype):
     elif is_ndpointer(restype):
         if getattr(restype, "_shape_", None) is None or getattr(restype, "_dtype_", None) is None:
             raise TypeError(f"{where} has no shape and dtype, so nobody knows how much comes back")
+        if restype._dtype_.hasobject:
+            raise TypeError(f"{where} is an array of Python objects, which mean nothing in another process")
         return pointee(c, ndpointer_size(restype), where)
     elif is_simple(restype) and restype._type_ in letters:
         c.result_code = letters[restype._type_][0]
@@ -179,7 +196,7 @@ cdef bytes set_result(Callable c, object restype):
             c.result_code = FL_STRING if restype._type_ == "z" else FL_WIDE_STRING
         elif restype._type_ == "P":
             c.result_code = FL_U64
-        if restype.__base__ is Simple and restype._type_ not in "?cugzZP":
+        if is_plain_simple(restype) and restype._type_ not in "?vcugzZP":
             c.convert = None
     elif is_kind(restype, Structure):
         c.result_code = FL_STRUCT
@@ -253,9 +270,9 @@ cdef class Views:
     """Buffers that a request is written from, and, those that the call writes
     to, until the reply is copied back."""
     cdef Py_buffer view[64]
-    cdef bint inout[64]
+    cdef uint64_t at[64]   # its place in the request
     cdef int count
-    cdef bint any_inout
+    cdef fl_extent extent  # what of the request comes back
     cdef list owners       # what the views are of, if nobody else holds it
 
     def __dealloc__(self):
@@ -272,7 +289,7 @@ cdef int convert_object(Callable c, Py_ssize_t i, object value, char *cell) exce
     cdef Py_buffer view
     argtype = c.argtypes[i]
     if not isinstance(value, argtype):
-        value = getattr(value, "_as_parameter_", value)
+        value = as_parameter(value)
     if not isinstance(value, argtype):
         if c.codes[i] == FL_STRUCT:
             raise refuse(c, i, value, "an instance of the structure is allowed")
@@ -285,7 +302,8 @@ cdef int convert_object(Callable c, Py_ssize_t i, object value, char *cell) exce
     PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
     if c.codes[i] != FL_STRUCT:
         memset(cell, 0, 16 if c.codes[i] == FL_F80 else 8)
-    memcpy(cell, view.buf, <size_t>view.len)
+    # An instance of a subclass, or one that was resized, is longer.
+    memcpy(cell, view.buf, <size_t>min(view.len, <Py_ssize_t>ctypes.sizeof(argtype)))
     PyBuffer_Release(&view)
     return 0
 
@@ -293,10 +311,23 @@ cdef int convert_object(Callable c, Py_ssize_t i, object value, char *cell) exce
 # An address argument is one of these for address_of: None, a number, or an
 # object with a buffer.
 
-cdef object by_reference(object value):
+cdef object as_parameter(object value):
+    """As ctypes: what stands for it, and for that."""
+    cdef int depth
+    for depth in range(8):
+        if isinstance(value, CData) or not hasattr(value, "_as_parameter_"):
+            break
+        value = value._as_parameter_
+    return value
+
+
+cdef object by_reference(Callable c, Py_ssize_t i, object value):
     """What byref(x[, offset]) points at: a view of the rest of x."""
     target = value._obj
     offset = (ctypes.cast(value, void_p).value or 0) - ctypes.addressof(target)
+    if not 0 <= offset <= ctypes.sizeof(target):
+        raise refuse(c, i, target, f"byref() with the offset {offset} points out of an object of "
+                                   f"{ctypes.sizeof(target)} bytes")
     return memoryview(target).cast("B")[offset:] if offset else target
 
 
@@ -315,32 +346,64 @@ cdef object pointed_into(object pointer):
         return array
     kept = pointer._objects
     address = ctypes.cast(pointer, void_p).value or 0
-    for owner in kept.values() if isinstance(kept, dict) else ():
-        if isinstance(owner, CData) and not is_address(type(owner)):
-            offset = address - ctypes.addressof(owner)
-            if 0 <= offset < ctypes.sizeof(owner):
-                return memoryview(owner).cast("B")[offset:] if offset else owner
+    for owner in kept.values() if isinstance(kept, dict) else (kept,):
+        if isinstance(owner, bytes):
+            # A string of ctypes ends behind the bytes that it was made of.
+            start, size = <uintptr_t>PyBytes_AS_STRING(owner), len(owner) + 1
+        elif isinstance(owner, CData) and not is_address(type(owner)):
+            start, size = ctypes.addressof(owner), ctypes.sizeof(owner)
+        else:
+            continue
+        offset = address - start
+        if 0 <= offset < size:
+            if isinstance(owner, bytes):
+                return owner[offset:]
+            return memoryview(owner).cast("B")[offset:] if offset else owner
     return None
+
+
+cdef int as_ctypes_allows(Callable c, Py_ssize_t i, object value) except -1:
+    """A pointer to a number says which type that is (arrays and structures are
+    buffers for any pointer)."""
+    try:
+        c.argtypes[i].from_param(value)
+    except (TypeError, ctypes.ArgumentError) as error:
+        raise refuse(c, i, value, error) from None
+    return 0
+
+
+cdef bint is_numpy_scalar(object value):
+    """Its buffer is a copy of the number."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, getattr(numpy, "generic", ()))
+
+
+cdef bint is_of_objects(object value):
+    """An array of Python objects: its items are addresses."""
+    return bool(getattr(getattr(value, "dtype", None), "hasobject", False)) or \
+        "O" in (getattr(value, "format", None) or "")
 
 
 cdef object address_of(Callable c, Py_ssize_t i, object value):
     argtype = c.argtypes[i]
     if is_ndpointer(argtype):
-        try:
-            argtype.from_param(value)
-        except TypeError as error:
-            raise refuse(c, i, value, error) from None
+        as_ctypes_allows(c, i, value)
+        if is_of_objects(value):
+            raise refuse(c, i, value, "Python objects mean nothing in another process")
         return value
-    if hasattr(value, "_as_parameter_") and not isinstance(value, (ctypes._SimpleCData, Pointer)) and \
-            not PyObject_CheckBuffer(value):
-        value = value._as_parameter_
+    if not PyObject_CheckBuffer(value):
+        value = as_parameter(value)
     if value is None:
         return None
     if type(value) is ByReference:
-        return without_addresses(c, i, value._obj, by_reference(value))
+        if isinstance(value._obj, Simple):
+            as_ctypes_allows(c, i, value)
+        return without_addresses(c, i, value._obj, by_reference(c, i, value))
     if isinstance(value, CFunction):
         raise refuse(c, i, value, "callbacks cannot cross")
     if isinstance(value, Pointer):
+        if is_simple(value._type_):
+            as_ctypes_allows(c, i, value)
         if not value:
             return None
         # Of anything but a cast only what it is declared to point at is known to be there.
@@ -370,16 +433,19 @@ cdef object address_of(Callable c, Py_ssize_t i, object value):
         raise refuse(c, i, value, "a buffer or byref(...) is allowed")
     if not PyObject_CheckBuffer(value):
         raise refuse(c, i, value, "a buffer (bytes, bytearray, array, ctypes instance) or None is allowed")
+    if is_of_objects(value):
+        raise refuse(c, i, value, "Python objects mean nothing in another process")
+    if is_numpy_scalar(value):
+        raise refuse(c, i, value, "a buffer or None is allowed, and int(...) for an address")
     return without_addresses(c, i, value, value)
 
 
-cdef uint64_t convert_address(Callable c, Py_ssize_t i, object value, char *cell, uint64_t end,
-                              Views views, Py_ssize_t *placed) except? 0:
-    """The address cell of one argument; a buffer is held in `views` and given
-    the place `end`. Returns where the next buffer may stand."""
+cdef int convert_address(Callable c, Py_ssize_t i, object value, char *cell, Views views,
+                         Py_ssize_t *placed) except -1:
+    """The address cell of one argument; a buffer is held in `views`, its place
+    is still to be found."""
     cdef fl_address a
     cdef Py_buffer *view
-    cdef bint writable
     a.mode = FL_ADDRESS_VALUE
     a.value = 0
     placed[0] = -1
@@ -397,19 +463,75 @@ cdef uint64_t convert_address(Callable c, Py_ssize_t i, object value, char *cell
         # ctypes' own objects are writable; a string's array as well.
         try:
             PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS)
-        except (BufferError, ValueError, TypeError):
-            raise refuse(c, i, value, "the buffer must be C-contiguous") from None
-        writable = not view.readonly
+        except (BufferError, ValueError, TypeError) as error:
+            raise refuse(c, i, value, f"a buffer that is C-contiguous is allowed ({error})") from None
         placed[0] = views.count
-        views.inout[views.count] = writable
-        views.any_inout |= writable
         views.count += 1
-        a.mode = (FL_ADDRESS_INOUT if writable else FL_ADDRESS_IN) | <uint64_t>view.len << 8
-        a.value = fl_round(end, FL_BUFFER_ALIGN)
-        # Four zeros behind it: a string ends even if it is made of wide characters.
-        end = a.value + <uint64_t>view.len + 4
+        a.mode = FL_ADDRESS_IN | <uint64_t>view.len << 8
     memcpy(cell, &a, sizeof(a))
+    return 0
+
+
+cdef uint64_t place_buffers(Views views, uint64_t end, bint *inout) noexcept:
+    """Each buffer's place in the request, from `end` on, and whether it comes
+    back. What overlaps in memory overlaps there too, as the function may rely
+    on it: such buffers are one span. Returns where the request ends."""
+    cdef int order[64]
+    cdef int first[65]         # of each span, in `order`
+    cdef char *stop = NULL     # of the last span, in memory
+    cdef int i, k, length = 0, spans = 0
+    cdef Py_buffer *view
+    for i in range(views.count):
+        if not views.view[i].len:
+            end = views.at[i] = fl_round(end, FL_BUFFER_ALIGN)
+            end += FL_BUFFER_ZEROS
+            inout[i] = False
+            continue
+        k = length  # sorted by where they begin
+        while k and <char *>views.view[order[k - 1]].buf > <char *>views.view[i].buf:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = i
+        length += 1
+    for k in range(length):
+        view = &views.view[order[k]]
+        if not spans or <char *>view.buf >= stop:
+            first[spans] = k
+            spans += 1
+            stop = <char *>view.buf
+        if <char *>view.buf + view.len > stop:
+            stop = <char *>view.buf + view.len
+    first[spans] = length
+    for writable in range(1, -1, -1):  # those that come back stand together
+        for i in range(spans):
+            if is_writable(views, &order[first[i]], first[i + 1] - first[i]) == writable:
+                end = place_span(views, &order[first[i]], first[i + 1] - first[i], end, writable, inout)
     return end
+
+
+cdef bint is_writable(Views views, int *members, int count) noexcept:
+    cdef int k
+    for k in range(count):
+        if not views.view[members[k]].readonly:
+            return True
+    return False
+
+
+cdef uint64_t place_span(Views views, int *members, int count, uint64_t at, bint writable, bint *inout) noexcept:
+    """Returns where it ends, with the zeros behind it."""
+    cdef char *start = <char *>views.view[members[0]].buf
+    cdef uint64_t end
+    cdef int k
+    at = end = fl_round(at, FL_BUFFER_ALIGN)
+    if count > 1:
+        at += <uintptr_t>start % FL_BUFFER_ALIGN  # each stays as aligned as it is
+    for k in range(count):
+        views.at[members[k]] = at + <uint64_t>(<char *>views.view[members[k]].buf - start)
+        inout[members[k]] = writable
+        if writable:
+            fl_extent_add(&views.extent, views.at[members[k]], <uint64_t>views.view[members[k]].len)
+        end = max(end, views.at[members[k]] + <uint64_t>views.view[members[k]].len)
+    return end + FL_BUFFER_ZEROS
 
 
 cdef int convert_scalar(Callable c, Py_ssize_t i, object value, char *cell) except -1:

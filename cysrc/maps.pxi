@@ -42,7 +42,7 @@ cdef uint64_t most_calls(Pool pool, Callable c):
 cdef object item_format(object ctype):
     """A ctypes scalar's letter; None where its items are no plain numbers."""
     letter = getattr(ctype, "_type_", None)
-    if not is_simple(ctype) or ctype.__base__ is not Simple or letter not in letters or letter in "cuzZP":
+    if not is_simple(ctype) or not is_plain_simple(ctype) or letter not in letters or letter in "vcuzZP":
         return None
     return letter
 

@@ -1239,23 +1239,19 @@ cdef int copy_returned(CoreFuture future, char *at, uint64_t size) except -1:
     cdef int i
     memcpy(&head, at, sizeof(head))
     if views is not None:
-        # All must be there before anything is written.
-        for i in range(views.count):
-            if views.inout[i]:
-                offset = fl_round(offset, FL_BUFFER_ALIGN) + <uint64_t>views.view[i].len
+        offset += views.extent.size
     offset = fl_round(offset, FL_BUFFER_ALIGN)
+    # All must be there before anything is written.
     if offset > size or head.size != size - offset:
         raise _errors.SlotCorrupted("a reply does not hold what the call was to return")
     if head.size:
         future._value = copied_bytes(at + offset, head.size)
     future.scalar = head.scalar
-    offset = sizeof(head)
     if views is not None:
         for i in range(views.count):
-            if views.inout[i]:
-                offset = fl_round(offset, FL_BUFFER_ALIGN)
-                fl_copy(views.view[i].buf, at + offset, <size_t>views.view[i].len)
-                offset += <uint64_t>views.view[i].len
+            if not views.view[i].readonly and views.view[i].len:
+                fl_copy(views.view[i].buf, at + sizeof(head) + (views.at[i] - views.extent.at),
+                        <size_t>views.view[i].len)
     return 0
 
 

@@ -114,17 +114,22 @@ cdef extern from "protocol/message.h" nogil:
         FL_REPLY_STATUS, FL_REPLY_NO_LIBRARY, FL_REPLY_REFUSED, FL_REPLY_TOO_LARGE
         FL_VOID, FL_I8, FL_U8, FL_I16, FL_U16, FL_I32, FL_U32, FL_I64, FL_U64
         FL_F32, FL_F64, FL_F80, FL_ADDRESS, FL_STRUCT, FL_STRING, FL_WIDE_STRING, FL_POINTEE
-        FL_ADDRESS_VALUE, FL_ADDRESS_IN, FL_ADDRESS_INOUT, FL_USES_ERRNO, FL_MAX_TYPES
-        FL_MAX_ARGUMENTS, FL_BUFFER_ALIGN, FL_MAX_BUFFERS, FL_PICKLE_KEYWORDS
+        FL_ADDRESS_VALUE, FL_ADDRESS_IN, FL_ADDRESS_INOUT, FL_USES_ERRNO, FL_MAX_TYPES, FL_BUFFER_ZEROS
+        FL_MAX_ARGUMENTS, FL_MAX_DEPTH, FL_BUFFER_ALIGN, FL_MAX_BUFFERS, FL_PICKLE_KEYWORDS
         FL_DESCRIBE_FUNCTION, FL_DESCRIBE_TASK, FL_DESCRIBE_PYTHON, FL_DESCRIBE_HOST, FL_DESCRIBE_SETUP
     uint64_t FL_BUFFER_READONLY
     ctypedef struct fl_address "struct fl_address":
         uint64_t value, mode
     ctypedef struct fl_returned "struct fl_returned":
         uint64_t scalar, size
+    ctypedef struct fl_extent "struct fl_extent":
+        uint64_t at, size
+    void fl_extent_add(fl_extent *extent, uint64_t at, uint64_t length)
     ctypedef struct fl_description "struct fl_description":
         uint32_t kind, arguments, types_size, library_size, name_size, flags
         uint64_t body_size
+    ctypedef struct fl_library_file "struct fl_library_file":
+        uint64_t device, inode
     ctypedef struct fl_pickle "struct fl_pickle":
         uint32_t buffers, flags
         uint64_t stream_size

@@ -31,6 +31,18 @@ cdef object native_scalar(int code, uint64_t bits):
 cdef object native_value(CoreFuture f):
     """The result as ctypes would give it."""
     cdef Callable c = f.callable
+    if not c.use_errno:
+        return checked_value(f)
+    # For an errcheck that asks ctypes.get_errno().
+    before = ctypes.set_errno(f.code)
+    try:
+        return checked_value(f)
+    finally:
+        ctypes.set_errno(before)
+
+
+cdef object checked_value(CoreFuture f):
+    cdef Callable c = f.callable
     value = native_plain(c, f.scalar, f._value)
     if c.errcheck is not None:
         function, args = f.arguments

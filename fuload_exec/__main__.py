@@ -20,7 +20,7 @@ config  prints what a compiler needs: for plug-ins --cflags, for worker
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code."""
-    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+    if not arguments or arguments[0] == "help" or not {"-h", "--help"}.isdisjoint(arguments[:2]):
         print(_USAGE, end="")
         return 0 if arguments else 2
     command, *rest = arguments
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _compile(arguments: list[str]) -> int:
-    if "-o" not in arguments:
+    if not any(a.startswith("-o") for a in arguments):
         return fail("cc needs -o PLUGIN.so")
     command = compile_command(arguments)
     if shutil.which(command[0]) is None:

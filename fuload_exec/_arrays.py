@@ -154,6 +154,8 @@ def map_array(
                 futures.append(_core.submit_map(submitter, fn, chunk, size, flat[at : at + size]))
                 at += size
             if not futures:
+                if result == "?":  # C knows more truths than the 1 of NumPy
+                    numpy.not_equal(flat.cast("B"), 0, out=results.reshape(-1))
                 return results
             # Not for each chunk by itself: to wake costs as much as a small one,
             # and those behind keep the workers busy meanwhile.

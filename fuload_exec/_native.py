@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core
+from ._errors import LibraryLoadError
 from ._plugin import run_task
 
 if TYPE_CHECKING:
@@ -24,6 +25,48 @@ if TYPE_CHECKING:
 __all__ = ["NativeFunction", "NativeTask"]
 
 
+def _symbol(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, got {type(name).__name__}")
+    if "\0" in name:
+        raise ValueError(f"name must have no null character, got {name!r}")
+    return name
+
+
+def _path(library: str | os.PathLike[str]) -> str:
+    """A path stays the same file in another working directory; a mere name is
+    left to the loader's search."""
+    path = os.fsdecode(library)
+    return os.path.abspath(path) if os.sep in path else path
+
+
+# POINTER(T), T * n and ndpointer(...) are classes without a name to pickle them
+# by: they are pickled by what they are made of.
+
+
+def _taken_apart(ctype: Any) -> Any:
+    if isinstance(ctype, type) and issubclass(ctype, ctypes._Pointer) and ctypes.POINTER(ctype._type_) is ctype:
+        return ("pointer", _taken_apart(ctype._type_))
+    if isinstance(ctype, type) and issubclass(ctype, ctypes.Array):
+        return ("array", _taken_apart(ctype._type_), ctype._length_)
+    if hasattr(ctype, "_ndim_") and hasattr(ctype, "_dtype_"):
+        return ("ndpointer", ctype._dtype_, ctype._ndim_, ctype._shape_, ctype._flags_)
+    return ctype
+
+
+def _made_again(parts: Any) -> Any:
+    if not isinstance(parts, tuple):
+        return parts
+    kind, *rest = parts
+    if kind == "pointer":
+        return ctypes.POINTER(_made_again(rest[0]))
+    if kind == "array":
+        return _made_again(rest[0]) * rest[1]
+    from numpy.ctypeslib import ndpointer
+
+    return ndpointer(*rest)
+
+
 class NativeFunction:
     """A C function by the file that holds it, its name and its types.
 
@@ -32,6 +75,12 @@ class NativeFunction:
         name: the function's symbol.
         restype: its result type, a ctypes type or None.
         argtypes: its argument types, a sequence of ctypes types.
+        use_errno: futures tell the call's errno, as of a library that
+            ctypes has opened with use_errno=True.
+
+    Raises, once it is called or submitted:
+        LibraryLoadError: this process cannot open the library or find the
+            function. (Workers open the file that this process has open.)
 
     It can be submitted, pickled, compared, and called in this process.
 
@@ -52,10 +101,8 @@ class NativeFunction:
         *,
         use_errno: bool = False,
     ) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a str, got {type(name).__name__}")
-        self.library = os.fspath(library)
-        self.name = name
+        self.library = _path(library)
+        self.name = _symbol(name)
         self.restype = restype
         self.argtypes = tuple(argtypes)
         self.use_errno = use_errno
@@ -82,7 +129,10 @@ class NativeFunction:
 
     def _load(self) -> Any:
         if self._function is None:
-            function = getattr(ctypes.CDLL(self.library, use_errno=self.use_errno), self.name)
+            try:
+                function = getattr(ctypes.CDLL(self.library, use_errno=self.use_errno), self.name)
+            except (OSError, AttributeError) as error:
+                raise LibraryLoadError(str(error)) from None
             function.argtypes = list(self.argtypes)
             function.restype = self.restype
             self._function = function
@@ -92,8 +142,7 @@ class NativeFunction:
         return self._load()(*args)
 
     def __fuload_describe__(self, pool: _core.Pool) -> object:
-        path, name = _core.function_library(self._load())
-        return _core.native_function(pool, self.argtypes, self.restype, path, name, self.use_errno)
+        return _core.native_function(pool, self._load(), self.argtypes, self.restype, self.use_errno)
 
     def _key(self) -> tuple[Any, ...]:
         return (self.library, self.name, self.restype, self.argtypes, self.use_errno)
@@ -105,7 +154,8 @@ class NativeFunction:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_make_function, self._key())
+        types = tuple(_taken_apart(t) for t in self.argtypes)
+        return (_make_function, (self.library, self.name, _taken_apart(self.restype), types, self.use_errno))
 
     def __repr__(self) -> str:
         types = ", ".join(getattr(t, "__name__", repr(t)) for t in self.argtypes)
@@ -114,7 +164,8 @@ class NativeFunction:
 
 
 def _make_function(library: str, name: str, restype: Any, argtypes: Any, use_errno: bool) -> NativeFunction:
-    return NativeFunction(library, name, restype, argtypes, use_errno=use_errno)
+    types = [_made_again(t) for t in argtypes]
+    return NativeFunction(library, name, _made_again(restype), types, use_errno=use_errno)
 
 
 class NativeTask:
@@ -134,10 +185,8 @@ class NativeTask:
     __slots__ = ("__weakref__", "library", "name")
 
     def __init__(self, library: str | os.PathLike[str] | None, name: str) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a str, got {type(name).__name__}")
         self.library = None if library is None else os.path.abspath(os.fsdecode(library))
-        self.name = name
+        self.name = _symbol(name)
 
     def __call__(self, data: Buffer | Array) -> bytes:
         if self.library is None:

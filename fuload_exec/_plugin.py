@@ -9,11 +9,13 @@ import os
 import threading
 from typing import Any
 
+from . import _core
 from ._errors import LibraryLoadError, NativeTaskError, PayloadTooLarge
 
 __all__ = ["run_task"]
 
 _ABI_VERSION = 1  # FULOAD_ABI_VERSION
+_NO_PLUGIN = "{} was not built with fuload.h: it has no fuload_abi_version"
 
 _REQUEST = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t))
 _RESERVE = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -50,10 +52,13 @@ class _Call:
         self.size = len(data)
         self.room: list[Any] = []  # the last is the reply; C may still look at those before
         self.reply_size = 0
+        self.reserved = 0
         self.wanted = 0  # more than there is memory for
         self.status = 0
 
     def reserve(self, size: int) -> int | None:
+        if self.status:
+            return None  # the reply is fail()'s message, and stays
         if not self.room or ctypes.sizeof(self.room[-1]) < size:
             try:
                 room = ctypes.create_string_buffer(max(1, size))
@@ -63,26 +68,32 @@ class _Call:
             if self.room:
                 ctypes.memmove(room, self.room[-1], ctypes.sizeof(self.room[-1]))
             self.room.append(room)
+        self.reserved = max(self.reserved, size)
         return ctypes.addressof(self.room[-1])
 
     def commit(self, size: int) -> int:
-        if size > (ctypes.sizeof(self.room[-1]) if self.room else 0):
+        if self.status or size > self.reserved:
             return -1
         self.reply_size = size
         return 0
 
     def write(self, data: int | None, size: int) -> int:
         end = self.reply_size + size
+        if self.status:
+            return -1
         if not self.room or ctypes.sizeof(self.room[-1]) < end:
+            reserved = self.reserved
             if self.reserve(max(end, 2 * self.reply_size)) is None:
                 return -1
+            self.reserved = reserved
         if size:
             ctypes.memmove(ctypes.addressof(self.room[-1]) + self.reply_size, data or 0, size)
         self.reply_size = end
+        self.reserved = max(self.reserved, end)
         return 0
 
     def fail(self, status: int, message: bytes | None) -> int:
-        self.reply_size = 0
+        self.reply_size = self.status = 0
         if message:
             text = ctypes.c_char_p(message)
             self.write(ctypes.cast(text, ctypes.c_void_p).value, len(message))
@@ -136,28 +147,24 @@ class _Plugin:
     """A plug-in that this process has opened. Its tasks run one at a time, as
     in a worker: its globals need not be safe for threads."""
 
-    def __init__(self, path: str) -> None:
-        try:
-            self.library = ctypes.CDLL(path)
-        except OSError as error:
-            raise LibraryLoadError(str(error)) from None
+    def __init__(self, path: str, library: ctypes.CDLL) -> None:
+        self.library = library
         self.path = path
         self.lock = threading.Lock()
         self._start()
 
     def _start(self) -> None:
-        try:
-            version = ctypes.c_uint32.in_dll(self.library, "fuload_abi_version").value
-        except ValueError:
-            return
+        if not _core.holds(self.library._handle, "fuload_abi_version"):
+            raise LibraryLoadError(_NO_PLUGIN.format(self.path))
+        version = ctypes.c_uint32.in_dll(self.library, "fuload_abi_version").value
         if version != _ABI_VERSION:
             raise LibraryLoadError(f"{self.path} was built for version {version} of fuload.h, "
                                    f"this process has version {_ABI_VERSION}")
-        init = getattr(self.library, "fuload_init", None)
-        if init is not None and (status := init()) != 0:
+        # A dependency's are not this plug-in's.
+        if _core.holds(self.library._handle, "fuload_init") and (status := self.library.fuload_init()) != 0:
             raise LibraryLoadError(f"{self.path}: fuload_init returned {status}")
-        fini = getattr(self.library, "fuload_fini", None)
-        if fini is not None:
+        if _core.holds(self.library._handle, "fuload_fini"):
+            fini = self.library.fuload_fini
             fini.restype = None
             atexit.register(fini)
 
@@ -176,7 +183,8 @@ class _Plugin:
             del _calls[address]
 
 
-_plugins: dict[str, _Plugin] = {}
+# By path, and one plug-in that has several paths by its handle.
+_plugins: dict[str | int, _Plugin] = {}
 _lock = threading.Lock()
 
 
@@ -194,7 +202,13 @@ os.register_at_fork(after_in_child=_unlock_in_child)
 def _open(path: str) -> _Plugin:
     with _lock:
         if path not in _plugins:
-            _plugins[path] = _Plugin(path)
+            try:
+                library = ctypes.CDLL(path)
+            except OSError as error:
+                raise LibraryLoadError(str(error)) from None
+            if library._handle not in _plugins:
+                _plugins[library._handle] = _Plugin(path, library)
+            _plugins[path] = _plugins[library._handle]
         return _plugins[path]
 
 
@@ -203,11 +217,11 @@ def run_task(library: str, name: str, data: Any) -> bytes:
     as from a pool."""
     try:
         view = memoryview(data)
-    except TypeError:
-        raise TypeError(f"{name}() takes a buffer (bytes, bytearray, memoryview, array), "
-                        f"got {type(data).__name__}") from None
-    if not view.c_contiguous:
-        raise BufferError(f"{name}() takes a C-contiguous buffer")
+        if not view.c_contiguous:
+            raise TypeError("it is not C-contiguous")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}() takes a C-contiguous buffer (bytes, bytearray, memoryview, array), "
+                        f"got {type(data).__name__} ({error})") from None
     # A copy: the address of a read-only buffer cannot be had from here.
     call = _Call(view.tobytes())
     status = _open(library).run(name, call) or call.status

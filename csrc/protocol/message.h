@@ -19,8 +19,9 @@
  *
  * NATIVE REPLIES are SCALAR for a number or a null pointer, BYTES for the
  * bytes of anything else; if there are INOUT buffers RETURNED: struct
- * fl_returned, the buffers in the order of their arguments, each 16-aligned,
- * then the bytes of the result, 16-aligned.
+ * fl_returned, the part of the request that holds them (fl_extent) as the call
+ * left it, then the bytes of the result, 16-aligned. Buffers that overlap in
+ * the caller's memory overlap there too.
  *
  * PYTHON REQUESTS and replies are a struct fl_pickle: sizes, stream, buffers.
  */
@@ -41,7 +42,7 @@ enum fl_request_kind {
 /* kind, largest size: any payload (1), exactly nothing (0) */
 #define FL_REPLIES(X)                                                             \
     X(SCALAR, 0)    /* native: reply_scalar holds the value of the result type */ \
-    X(RETURNED, 1)  /* native: struct fl_returned, buffers, bytes of the result */ \
+    X(RETURNED, 1)  /* native: struct fl_returned, fl_extent, bytes of the result */ \
     X(BYTES, 1)     /* native: string, structure, items of a map; a plug-in's reply */ \
     X(NONE, 0)      /* Python: None */                                            \
     X(FALSE, 0)                                                                   \
@@ -112,6 +113,12 @@ struct fl_returned {
     uint64_t size;         /* bytes of the result, behind the buffers */
 };
 
+/* The part of a request that comes back: from the first INOUT buffer to the
+ * last, with the zeros that end it. None: size 0. */
+struct fl_extent {
+    uint64_t at, size;
+};
+
 /* A native function called `count` times: an fl_address an argument follows,
  * VALUE for a number that stays, IN for the offset of `count` items, each as
  * long as its C type. The reply is the results, one behind the other. */
@@ -121,10 +128,12 @@ struct fl_map {
 };
 
 #define FL_MAX_ARGUMENTS 64u
+#define FL_MAX_DEPTH 8 /* of structures in structures */
 #define FL_BUFFER_ALIGN 16u
+#define FL_BUFFER_ZEROS 4u /* behind each buffer: a string ends, a wide one too */
 
 enum fl_description_kind {
-    FL_DESCRIBE_FUNCTION = 1, /* types, library, name */
+    FL_DESCRIBE_FUNCTION = 1, /* types, library, name; body: fl_library_file */
     FL_DESCRIBE_TASK,         /* library (empty: the worker program itself), name */
     FL_DESCRIBE_PYTHON,       /* fl_pickle-less stream: the pickled callable */
     FL_DESCRIBE_HOST,         /* argv of the interpreter, each ended by a zero */
@@ -144,6 +153,11 @@ struct fl_description {
     uint32_t name_size;    /* with its zero */
     uint32_t flags;
     uint64_t body_size;
+};
+
+/* Which file the parent has open under a library's path. */
+struct fl_library_file {
+    uint64_t device, inode; /* 0: unknown */
 };
 
 #define FL_MAX_BUFFERS 4096u
@@ -176,6 +190,20 @@ static inline uint64_t fl_item_size(uint32_t type)
         [FL_I64] = 8, [FL_U64] = 8, [FL_F32] = 4, [FL_F64] = 8, [FL_F80] = 16,
     };
     return type < FL_TYPE_COUNT ? sizes[type] : 0;
+}
+
+/* Both sides: with this INOUT buffer too. */
+static inline void fl_extent_add(struct fl_extent *e, uint64_t at, uint64_t length)
+{
+    uint64_t end = at + length + FL_BUFFER_ZEROS;
+
+    at -= at % FL_BUFFER_ALIGN;
+    if (e->size && e->at + e->size > end)
+        end = e->at + e->size;
+    if (e->size && e->at < at)
+        at = e->at;
+    e->at = at;
+    e->size = end - at;
 }
 
 /* Where the cell of an argument of this type stands, if the one before it

@@ -95,7 +95,7 @@ static ffi_type *read_struct(struct reader *r, uint16_t *size, int depth)
     uint16_t inner;
     ffi_cif probe;
 
-    if (!t || depth > 8 || !take(r, size, 2) || !take(r, &count, 1) ||
+    if (!t || depth > FL_MAX_DEPTH || !take(r, size, 2) || !take(r, &count, 1) ||
         !(t->elements = calloc(count + 1u, sizeof *t->elements)))
         goto refuse;
     t->type = FFI_TYPE_STRUCT;
@@ -165,7 +165,8 @@ refuse:
 struct frame {
     void *values[FL_MAX_ARGUMENTS];
     void *addresses[FL_MAX_ARGUMENTS];
-    uint64_t returned;      /* bytes of fl_returned and INOUT buffers, 0: none */
+    struct fl_extent extent;
+    uint64_t returned;      /* bytes of fl_returned and the block, 0: none */
 };
 
 static struct fl_address address_at(const struct fl_signature *g, const struct fl_call *call, uint32_t i)
@@ -176,30 +177,29 @@ static struct fl_address address_at(const struct fl_signature *g, const struct f
     return a;
 }
 
-/* Bytes that the INOUT buffers take in the reply. False: something lies
- * outside the request. */
+/* What of the request comes back. False: a buffer lies outside it. */
 static bool measure(const struct fl_signature *g, const struct fl_call *call, struct frame *f)
 {
-    uint64_t size = sizeof(struct fl_returned);
-    bool any = false;
     uint32_t i;
 
+    memset(&f->extent, 0, sizeof f->extent);
     for (i = 0; i < g->arguments; i++) {
         struct fl_address a;
+        uint64_t length;
 
         if (g->codes[i] != FL_ADDRESS)
             continue;
         a = address_at(g, call, i);
+        length = a.mode >> 8;
         if ((a.mode & 0xff) == FL_ADDRESS_VALUE)
             continue;
-        if (a.value > call->request_size || a.mode >> 8 > call->request_size - a.value)
+        if (a.value > call->request_size || length > call->request_size - a.value ||
+            FL_BUFFER_ZEROS > call->request_size - a.value - length)
             return false;
-        if ((a.mode & 0xff) == FL_ADDRESS_INOUT) {
-            size = fl_round(size, FL_BUFFER_ALIGN) + (a.mode >> 8);
-            any = true;
-        }
+        if ((a.mode & 0xff) == FL_ADDRESS_INOUT)
+            fl_extent_add(&f->extent, a.value, length);
     }
-    f->returned = any ? size : 0;
+    f->returned = f->extent.size ? sizeof(struct fl_returned) + f->extent.size : 0;
     return true;
 }
 
@@ -207,9 +207,11 @@ static bool measure(const struct fl_signature *g, const struct fl_call *call, st
  * call shall write. */
 static void place(const struct fl_signature *g, const struct fl_call *call, struct frame *f)
 {
-    uint64_t at = sizeof(struct fl_returned);
+    char *block = call->reply + sizeof(struct fl_returned);
     uint32_t i;
 
+    if (f->returned)
+        fl_copy(block, call->request + f->extent.at, f->extent.size);
     for (i = 0; i < g->arguments; i++) {
         struct fl_address a;
 
@@ -218,16 +220,12 @@ static void place(const struct fl_signature *g, const struct fl_call *call, stru
             continue;
         a = address_at(g, call, i);
         f->values[i] = &f->addresses[i];
-        if ((a.mode & 0xff) == FL_ADDRESS_VALUE) {
+        if ((a.mode & 0xff) == FL_ADDRESS_VALUE)
             f->addresses[i] = (void *)(uintptr_t)a.value;
-        } else if ((a.mode & 0xff) == FL_ADDRESS_IN) {
+        else if ((a.mode & 0xff) == FL_ADDRESS_IN)
             f->addresses[i] = (void *)(call->request + a.value);
-        } else {
-            at = fl_round(at, FL_BUFFER_ALIGN);
-            f->addresses[i] = call->reply + at;
-            fl_copy(call->reply + at, call->request + a.value, a.mode >> 8);
-            at += a.mode >> 8;
-        }
+        else
+            f->addresses[i] = block + (a.value - f->extent.at);
     }
 }
 

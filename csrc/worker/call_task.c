@@ -17,16 +17,23 @@ static const void *request(fuload_task *task, size_t *size)
     return call_of(task)->request;
 }
 
+/* After fuload_fail the reply is its message, and stays. */
+
 static void *reserve(fuload_task *task, size_t size)
 {
-    return fl_reply_reserve(worker_of(task), size);
+    struct fl_call *call = call_of(task);
+    void *at = call->status ? NULL : fl_reply_reserve(worker_of(task), size);
+
+    if (at && call->reserved < size)
+        call->reserved = size;
+    return at;
 }
 
 static int commit(fuload_task *task, size_t size)
 {
     struct fl_call *call = call_of(task);
 
-    if (size > call->reply_room)
+    if (call->status || size > call->reserved)
         return -1;
     call->reply_size = size;
     return 0;
@@ -38,10 +45,13 @@ static int append(fuload_task *task, const void *data, size_t size)
     uint64_t before = call->reply_size;
     char *at;
 
-    if (size > UINT64_MAX - before || !(at = fl_reply_reserve(worker_of(task), before + size)))
+    if (call->status || size > UINT64_MAX - before ||
+        !(at = fl_reply_reserve(worker_of(task), before + size)))
         return -1;
     fl_copy(at + before, data, size);
     call->reply_size = before + size;
+    if (call->reserved < call->reply_size)
+        call->reserved = call->reply_size;
     return 0;
 }
 
@@ -50,6 +60,7 @@ static int fail(fuload_task *task, int status, const char *message)
     uint64_t most = worker_of(task)->region.header->max_payload, wanted = call_of(task)->reply_wanted;
 
     call_of(task)->reply_size = 0;
+    call_of(task)->status = 0;
     if (message) /* a message that is too long is cut: it is what went wrong that counts */
         append(task, message, strnlen(message, most));
     call_of(task)->reply_wanted = wanted; /* a reply that was too large is the reason that the caller gets */

@@ -2,22 +2,39 @@
 #include "worker.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 static struct library {
     struct library *next;
     char *path;
+    struct fl_library_file file;
     void *handle;
+    bool plugin;
     void (*fini)(void);
 } *libraries;
 
+/* Of this very library: dlsym finds those of its dependencies too. */
+static void *own_symbol(void *handle, const char *name)
+{
+    struct link_map *own = NULL;
+    void *symbol = dlsym(handle, name), *owner = NULL;
+    Dl_info info;
+
+    if (!symbol || dlinfo(handle, RTLD_DI_LINKMAP, &own) != 0 ||
+        !dladdr1(symbol, &info, &owner, RTLD_DL_LINKMAP))
+        return NULL;
+    return owner == own ? symbol : NULL;
+}
+
 static bool start_plugin(struct library *l, char *why, size_t size)
 {
-    const uint32_t *version = dlsym(l->handle, "fuload_abi_version");
+    const uint32_t *version = own_symbol(l->handle, "fuload_abi_version");
     union { void *symbol; int (*init)(void); void (*fini)(void); } at;
     int status;
 
+    l->plugin = version != NULL;
     if (!version)
         return true;
     if (*version != FULOAD_ABI_VERSION) {
@@ -25,10 +42,10 @@ static bool start_plugin(struct library *l, char *why, size_t size)
                  l->path, *version, FULOAD_ABI_VERSION);
         return false;
     }
-    at.symbol = dlsym(l->handle, "fuload_fini");
+    at.symbol = own_symbol(l->handle, "fuload_fini");
     if (at.symbol)
         l->fini = at.fini;
-    at.symbol = dlsym(l->handle, "fuload_init");
+    at.symbol = own_symbol(l->handle, "fuload_init");
     if (at.symbol && (status = at.init()) != 0) {
         snprintf(why, size, "%s: fuload_init returned %d", l->path, status);
         l->fini = NULL;
@@ -37,12 +54,28 @@ static bool start_plugin(struct library *l, char *why, size_t size)
     return true;
 }
 
-static struct library *open_library(const char *path, char *why, size_t size)
+/* The file that the parent has open, unless it was replaced since. */
+static void *open_file(const char *path, struct fl_library_file file, char *why, size_t size)
 {
-    struct library *l;
+    struct stat st;
+    void *handle;
+
+    if (file.inode && stat(path, &st) == 0 && (st.st_dev != file.device || st.st_ino != file.inode)) {
+        snprintf(why, size, "%s is not the file any more that the parent has open: it was replaced", path);
+        return NULL;
+    }
+    handle = dlopen(*path ? path : NULL, RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+        snprintf(why, size, "%s", dlerror());
+    return handle;
+}
+
+static struct library *open_library(const char *path, struct fl_library_file file, char *why, size_t size)
+{
+    struct library *l, *known;
 
     for (l = libraries; l; l = l->next)
-        if (!strcmp(l->path, path))
+        if (!strcmp(l->path, path) && l->file.device == file.device && l->file.inode == file.inode)
             return l;
     l = calloc(1, sizeof *l);
     if (!l || !(l->path = strdup(path))) {
@@ -50,15 +83,16 @@ static struct library *open_library(const char *path, char *why, size_t size)
         snprintf(why, size, "out of memory");
         return NULL;
     }
-    l->handle = dlopen(*path ? path : NULL, RTLD_NOW | RTLD_LOCAL);
-    if (!l->handle)
-        snprintf(why, size, "%s", dlerror());
-    if (!l->handle || !start_plugin(l, why, size)) {
+    l->file = file;
+    l->handle = open_file(path, file, why, size);
+    for (known = libraries; known && known->handle != l->handle; known = known->next)
+        ;
+    if (known || !l->handle || !start_plugin(l, why, size)) {
         if (l->handle)
             dlclose(l->handle);
         free(l->path);
         free(l);
-        return NULL;
+        return known; /* the same under another path */
     }
     l->next = libraries;
     return libraries = l;
@@ -81,6 +115,7 @@ static void *find_own(const struct fl_worker *w, const char *name)
 static void *find_symbol(struct fl_worker *w, const struct fl_description *d, char *why, size_t size)
 {
     const char *path = fl_description_library(d), *name = fl_description_name(d), *error;
+    struct fl_library_file file = {0, 0};
     struct library *l;
     void *symbol;
 
@@ -90,9 +125,15 @@ static void *find_symbol(struct fl_worker *w, const struct fl_description *d, ch
             snprintf(why, size, "the worker program has no task named %s", name);
         return symbol;
     }
-    l = open_library(path, why, size);
+    if (d->kind == FL_DESCRIBE_FUNCTION && d->body_size == sizeof file)
+        memcpy(&file, fl_description_body(d), sizeof file);
+    l = open_library(path, file, why, size);
     if (!l)
         return NULL;
+    if (d->kind == FL_DESCRIBE_TASK && !l->plugin) {
+        snprintf(why, size, "%s was not built with fuload.h: it has no fuload_abi_version", path);
+        return NULL;
+    }
     dlerror();
     symbol = dlsym(l->handle, name);
     if (!symbol) {

@@ -44,6 +44,7 @@ struct fl_call {
     uint64_t reply_room;
     uint64_t reply_size;
     uint64_t reply_wanted; /* what was asked for when it was too much */
+    uint64_t reserved;     /* what a plug-in has reserved or written */
     int status;
 };
 

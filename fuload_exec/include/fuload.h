@@ -62,23 +62,25 @@ struct fuload_task {
     FULOAD_EXPORT int name(fuload_task *task);                       \
     FULOAD_EXPORT int name(fuload_task *task __attribute__((unused)))
 
-/* The request's bytes, read only, valid until the task returns. */
+/* The request's bytes, read only, valid until the task returns; they begin at
+ * a multiple of 8. */
 static inline const void *fuload_request(fuload_task *task, size_t *size)
 {
     return task->api->request(task, size);
 }
 
 /* Room for a reply of `size` bytes, in the slot itself, so that it need not be
- * copied; bytes written or committed before are kept, but may move. NULL if it
- * is more than the pool's max_payload: return fuload_fail's or any other status
- * then, or 0, and the caller gets PayloadTooLarge. */
+ * copied; bytes written or committed before are kept, but may move, and the rest
+ * holds anything. NULL if it is more than the pool's max_payload: return
+ * fuload_fail's or any other status then, or 0, and the caller gets
+ * PayloadTooLarge. */
 static inline void *fuload_reserve(fuload_task *task, size_t size)
 {
     return task->api->reserve(task, size);
 }
 
-/* The first `size` reserved bytes are the reply. Returns 0, or -1 if there is
- * no room for as many. */
+/* The first `size` reserved bytes are the reply. Returns 0, or -1 if not as
+ * many were reserved. */
 static inline int fuload_commit(fuload_task *task, size_t size)
 {
     return task->api->commit(task, size);
@@ -99,7 +101,7 @@ static inline int fuload_reply(fuload_task *task, const void *data, size_t size)
 
 /* Fail with a status and a message (copied): `return fuload_fail(task, 3, "…");`
  * Returns the status; a status of 0 is taken as -1. A task that called it has
- * failed, even if it returns 0. */
+ * failed, even if it returns 0, and what it replies from then on is refused. */
 static inline int fuload_fail(fuload_task *task, int status, const char *message)
 {
     return task->api->fail(task, status, message);

@@ -295,7 +295,9 @@ def test_an_endless_task_ends_with_terminate(pool, hostile, serves, spin):
     for _ in range(4):
         future = executor.submit(hostile("ignore_and_loop"), b"")
         until(future.running)
-        pid = until(lambda: [w.pid for w in executor.stats().workers if w.state == "busy"])[0]
+        # The other may still be on its way to sleep.
+        until(lambda: len(busy := [w.pid for w in executor.stats().workers if w.state == "busy"]) == 1 and busy)
+        pid = [w.pid for w in executor.stats().workers if w.state == "busy"][0]
         assert future.terminate()
         assert future.cancelled()
         serves(executor, 20)

@@ -102,9 +102,9 @@ def test_more_than_memory_holds(plugin):
 
 @pytest.mark.parametrize("data", ["text", 5, None])
 def test_what_is_no_buffer(plugin, data):
-    with pytest.raises(TypeError, match=r"echo\(\) takes a buffer"):
+    with pytest.raises(TypeError, match=r"echo\(\) takes a C-contiguous buffer"):
         plugin("echo")(data)
-    with pytest.raises(BufferError, match="contiguous"):
+    with pytest.raises(TypeError, match=r"echo\(\) takes a C-contiguous buffer"):
         plugin("echo")(memoryview(b"abcdef")[::2])
 
 

@@ -242,14 +242,16 @@ def test_a_worker_of_another_version(pool, built):
     headers = built / "version9"
     shutil.copytree(ROOT / "csrc", headers)
     layout = headers / "protocol" / "layout.h"
-    layout.write_text(layout.read_text().replace("#define FL_VERSION 1u", "#define FL_VERSION 9u"))
+    text = layout.read_text()
+    version = re.search(r"#define FL_VERSION (\d+)u", text)[1]
+    layout.write_text(text.replace(f"#define FL_VERSION {version}u", "#define FL_VERSION 9u"))
     flags = command("config", "--cflags", "--libs").stdout.split()
     sources = [str(HERE / "worker.c"), str(headers / "worker" / "attach.c")]
     line = ["cc", "-std=gnu11", "-D_GNU_SOURCE", f"-I{headers}", *sources, "-o", str(built / "worker9"), *flags]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     text = refusal(pool(1, worker=str(built / "worker9")))
-    assert "version 9" in text and "version 1" in text and "exit code 3" in text
+    assert "version 9" in text and f"version {version}" in text and "exit code 3" in text
 
 
 def test_a_worker_that_nobody_started_says_so(worker_program):
