@@ -152,12 +152,15 @@ cdef tuple file_in_use(object path, uintptr_t address):
 
 cdef object mapped_file(uintptr_t address):
     """The file that is mapped at this address, or None."""
-    with open("/proc/self/maps", "rb") as maps:
-        for line in maps:
-            fields = line.split(None, 5)
-            begin, end = fields[0].split(b"-")
-            if int(begin, 16) <= address < int(end, 16):
-                return fields[5].rstrip(b"\n") if len(fields) == 6 and fields[5].startswith(b"/") else None
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            for line in maps:
+                fields = line.split(None, 5)
+                begin, end = fields[0].split(b"-")
+                if int(begin, 16) <= address < int(end, 16):
+                    return fields[5].rstrip(b"\n") if len(fields) == 6 and fields[5].startswith(b"/") else None
+    except OSError:  # no descriptor left, no /proc
+        pass
     return None
 
 

@@ -380,8 +380,11 @@ cdef bint is_numpy_scalar(object value):
 
 cdef bint is_of_objects(object value):
     """An array of Python objects: its items are addresses."""
-    return bool(getattr(getattr(value, "dtype", None), "hasobject", False)) or \
-        "O" in (getattr(value, "format", None) or "")
+    try:
+        return bool(getattr(getattr(value, "dtype", None), "hasobject", False)) or \
+            "O" in (getattr(value, "format", None) or "")
+    except ValueError:  # a memoryview that was released
+        return False
 
 
 cdef object address_of(Callable c, Py_ssize_t i, object value):

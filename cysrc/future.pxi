@@ -224,6 +224,9 @@ cdef class CoreFuture:
             if due:
                 left = (<double>due - <double>fl_now()) / 1e9
                 if left <= 0:
+                    self.look()
+                    if self.ended():
+                        break
                     raise FutureTimeoutError()
             else:
                 left = -1

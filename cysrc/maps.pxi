@@ -30,7 +30,7 @@ def item_formats(Submitter submitter, fn):
 cdef uint64_t most_calls(Pool pool, Callable c):
     """How many calls one request and its reply can hold, 1 at the least: if
     not even that fits, submitting says so."""
-    cdef uint64_t room = pool.region.header.max_payload, item = 0
+    cdef uint64_t room = pool.max_payload, item = 0
     cdef uint64_t head = sizeof(fl_map) + c.count * (sizeof(fl_address) + FL_BUFFER_ALIGN)
     cdef Py_ssize_t i
     for i in range(c.count):
@@ -47,10 +47,12 @@ cdef object item_format(object ctype):
     return letter
 
 
-def submit_map(Submitter submitter, fn, list columns, Py_ssize_t count, out):
+def submit_map(Submitter submitter, fn, list columns, Py_ssize_t count, out, list futures=None):
     """A future for `count` calls. A column is a buffer of `count` items, a
     list of `count` objects, or (value,) for one that stays. With `out`, a
-    writable buffer, the results go there; else the future's result is a list."""
+    writable buffer, the results go there; else the future's result is a list.
+    It is put into `futures` before it is under way: a signal handler that raises
+    between here and the caller leaves none behind unseen."""
     cdef Callable c
     cdef Pool pool = submitter._pool
     cdef CoreFuture future
@@ -113,6 +115,8 @@ def submit_map(Submitter submitter, fn, list columns, Py_ssize_t count, out):
             k += 1
     future.views = target
     future.count = <uint64_t>count
+    if futures is not None:
+        futures.append(future)
     commit(pool, &place, future, c.id, FL_CALL_MAP, end)
     return future
 

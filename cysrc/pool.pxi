@@ -39,13 +39,16 @@ cdef class Pool:
     cdef uint64_t finished, finished_at_death
     cdef uint64_t no_starts_before
     cdef int watching              # threads that poll the region without the lock
-    cdef int filling               # places that submit() is writing to, perhaps without the lock
+    cdef int inside                # calls that use the region while other threads may run: it stays mapped
     # Non-zero while the collector looks every tick at the ring. It is set by
     # threads that publish (seq_cst, after the entry) and cleared by the
     # collector (seq_cst, before it looks at the ring once more), so published
     # work is either seen or finds it cleared and calls the collector.
     cdef fuload_flag timed
     cdef fuload_flag kicked        # set by parent threads that want the collector
+    # Unfinished chunks of maps: while there are any, workers may leave it to the
+    # collector to look. Written under the interpreter's lock, read without.
+    cdef fuload_flag maps
     cdef uint64_t tick_head
     cdef uint32_t quiet, boost, unclaimed_ticks
     cdef readonly int owner        # the process that made the pool
@@ -54,7 +57,7 @@ cdef class Pool:
     cdef readonly unsigned long collector_thread
     cdef uint64_t parent_spin_ns, late_ns
     cdef uint64_t contended_until  # until then result() sleeps instead of polling
-    cdef uint64_t max_pending
+    cdef uint64_t max_pending, max_payload
     cdef public object crew, setup, broken
     cdef public bint closing, cancel_running
     cdef bint forced               # the workers are ended: nothing is tried again
@@ -121,6 +124,7 @@ cdef class Pool:
         for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             header.signal_mask |= <uint64_t>1 << (<int>number - 1)
         self.max_pending = max_pending
+        self.max_payload = max_payload
         self.cancel_running = cancel_running
         self.known = {}
         self.described = {}
@@ -175,8 +179,15 @@ cdef class Pool:
         self.unmap_when_through()
 
     cdef void unmap_when_through(self) noexcept:
-        if self.closing and self.crew is None and not self.watching and not self.filling:
+        if self.closing and self.crew is None and not self.watching and not self.inside:
             self.unmap()
+
+    cdef void enter_region(self) noexcept:
+        self.inside += 1
+
+    cdef void leave_region(self) noexcept:
+        self.inside -= 1
+        self.unmap_when_through()
 
     # -- submit ---------------------------------------------------------------
 
@@ -403,10 +414,17 @@ cdef class Pool:
 
     cpdef collect(self):
         """Resolve what has finished; never runs code of the user's."""
-        cdef uint64_t bits
-        cdef uint32_t i
         if self.gone():
             return
+        self.enter_region()
+        try:
+            self.collect_flagged()
+        finally:
+            self.leave_region()
+
+    cdef int collect_flagged(self) except -1:
+        cdef uint64_t bits
+        cdef uint32_t i
         for i in range(self.region.flag_words):
             bits = fl_flags_take(&self.region, i)
             while bits:
@@ -418,6 +436,7 @@ cdef class Pool:
                 bits &= bits - 1
         if self.first != NULL and self.free_count:
             feed(self)
+        return 0
 
     cdef int put_back(self, uint32_t index, uint64_t bits) except -1:
         """collect() was cut short: the collector sees to the rest."""
@@ -439,9 +458,13 @@ cdef class Pool:
     cdef int take(self, uint32_t slot) except -1:
         """finish(), and the queue's next task into the slot: the worker sees
         the reply taken and calls nobody who would do that."""
-        self.finish(slot)
-        if self.first != NULL and self.free_count:
-            feed(self)
+        self.enter_region()
+        try:
+            self.finish(slot)
+            if self.first != NULL and self.free_count:
+                feed(self)
+        finally:
+            self.leave_region()
         return 0
 
     cdef int finish(self, uint32_t slot) except -1:
@@ -488,13 +511,13 @@ cdef class Pool:
         future.started_ns = s.started_ns
         future.finished_ns = s.finished_ns
         future.slot = -1
-        if size > self.region.header.max_payload:
+        if size > self.max_payload:
             raise _errors.SlotCorrupted(f"a reply of {size} bytes to {future.callable.name}()")
         if future.finished_ns >= future.started_ns >= future.submitted_ns:
             self.run_ns += future.finished_ns - future.started_ns
             self.wait_ns += future.started_ns - future.submitted_ns
         if future.kind == FL_REPLY_TOO_LARGE:
-            future._value = self.region.header.max_payload
+            future._value = self.max_payload
         if future.kind < FL_REPLY_RETURNED or (size == 0 and future.kind != FL_REPLY_BYTES):
             return 0
         if size <= self.region.header.slot_size:
@@ -552,6 +575,8 @@ cdef class Pool:
     cdef void count_begin(self, CoreFuture future) noexcept:
         self.unfinished += 1
         self.submitted += 1
+        if future.count:
+            flag_store(&self.maps, flag_load(&self.maps) + 1)
         if future.limit_ns:
             self.limited += 1
             if not self.least_limit_ns or future.limit_ns < self.least_limit_ns:
@@ -570,6 +595,8 @@ cdef class Pool:
 
     cdef int count_out(self, CoreFuture future) except -1:
         self.unfinished -= 1
+        if future.count:
+            flag_store(&self.maps, flag_load(&self.maps) - 1)
         if future.limit_ns:
             self.limited -= 1
             if not self.limited:
@@ -622,7 +649,8 @@ cdef class Pool:
     cdef bint take_back(self, CoreFuture future) except -1:
         """submit() is about to raise: then the task must not run. False if a
         worker has it already."""
-        self.watch_ring()  # what else was published: the collector sees to it
+        if not self.gone():
+            self.watch_ring()  # what else was published: the collector sees to it
         if not self.withdraw(future):
             return False
         future.pool = None
@@ -662,6 +690,13 @@ cdef class Pool:
     cdef list withdraw_all(self, bint running):
         """Take back what waits, and with `running` condemn what runs. The
         futures are still to be announced."""
+        self.enter_region()
+        try:
+            return self.find_all(running)
+        finally:
+            self.leave_region()
+
+    cdef list find_all(self, bint running):
         cdef CoreFuture future
         cdef uint32_t slot
         cdef list found = []
@@ -719,14 +754,21 @@ cdef class Pool:
         to look again: when the next of those that run is due, and for those
         that may have begun just now, after their whole timeout. Other threads
         may submit in the middle of this, into slots that were looked at before."""
+        self.look_at_ns = 0
+        if self.gone() or not self.limited:
+            return
+        self.enter_region()
+        try:
+            self.look_for_overdue()
+        finally:
+            self.leave_region()
+
+    cdef int look_for_overdue(self) except -1:
         cdef CoreFuture future
         cdef fl_slot *s
         cdef uint64_t word, began, now = fl_now(), due = 0, next_due = 0
         cdef uint64_t seen = 0
         cdef uint32_t slot
-        self.look_at_ns = 0
-        if self.gone() or not self.limited:
-            return
         for slot in range(self.region.header.slots):
             if self.futures[slot] == NULL:
                 continue
@@ -758,6 +800,7 @@ cdef class Pool:
                 next_due = due
         if next_due and (not self.look_at_ns or next_due < self.look_at_ns):
             self.look_at_ns = next_due
+        return 0
 
     cdef int time_out(self, CoreFuture future, uint64_t word, uint64_t began, uint64_t now) except -1:
         """Ended, unless it has finished this very moment."""
@@ -1047,15 +1090,21 @@ cdef class Pool:
         """Sleep until called. Returns how many workers ought to be started."""
         cdef pollfd p
         cdef uint64_t count
-        cdef int starts = 0
+        cdef int sleep_ms, starts = 0
         while True:
-            # Asleep first, then the look: pairs with fl_collector_call.
-            fl_store(&self.region.notices.collector, FL_COLLECTOR_ASLEEP)
+            sleep_ms = timeout_ms
+            if flag_load(&self.timed) and timeout_ms != 0:
+                sleep_ms = TICK_MS
+            elif flag_load(&self.maps) and (timeout_ms < 0 or timeout_ms > DOZE_MS):
+                sleep_ms = DOZE_MS
+            # Asleep first, then the look: pairs with fl_collector_call and
+            # fl_collector_will_look.
+            fl_store(&self.region.notices.collector, FL_COLLECTOR_DOZING if sleep_ms >= 0 else FL_COLLECTOR_ASLEEP)
             if not flag_load(&self.kicked) and not fl_flags_any(&self.region):
                 p.fd = self.bell.fd
                 p.events = POLLIN
                 p.revents = 0
-                poll(&p, 1, TICK_MS if flag_load(&self.timed) and timeout_ms != 0 else timeout_ms)
+                poll(&p, 1, sleep_ms)
             fl_swap(&self.region.notices.collector, FL_COLLECTOR_AWAKE)
             read(self.bell.fd, &count, sizeof(count))
             if flag_load(&self.timed):
@@ -1144,9 +1193,11 @@ cdef class Pool:
         cdef uint32_t i
         found = set()
         if not self.gone():
+            self.enter_region()
             for i in range(self.region.header.workers):
                 if fl_load(&self.region.blocks[i].pid):
                     found.add(<int>fl_load(&self.region.blocks[i].pid))
+            self.leave_region()
         return found
 
     def snapshot(self):
@@ -1157,6 +1208,7 @@ cdef class Pool:
                  FL_CALLED: "called"}
         rung = 0
         if not self.gone():
+            self.enter_region()
             for i in range(self.region.header.workers):
                 state = fl_state_of(fl_load(&self.region.states[i]))
                 block = &self.region.blocks[i]
@@ -1164,6 +1216,7 @@ cdef class Pool:
                 if state != FL_GONE:
                     workers.append((fl_load(&block.pid), names.get(state, "unknown"), fl_load(&block.tasks_done),
                                     fl_load(&block.run_ns) / 1e9, fl_load(&block.python) != 0))
+            self.leave_region()
         return workers, {"submitted": self.submitted, "completed": self.completed, "failed": self.failed,
                          "cancelled": self.cancelled_count, "retried": self.retried,
                          "doorbells": self.doorbells + rung, "queued": self.queued,

@@ -88,7 +88,7 @@ cdef extern from "protocol/message.h" nogil:
     # doorbell.h
     enum:
         FL_GONE, FL_STARTING, FL_BUSY, FL_POLLING, FL_ASLEEP, FL_CALLED
-        FL_COLLECTOR_AWAKE, FL_COLLECTOR_ASLEEP, FL_COLLECTOR_CALLED
+        FL_COLLECTOR_AWAKE, FL_COLLECTOR_ASLEEP, FL_COLLECTOR_CALLED, FL_COLLECTOR_DOZING
     ctypedef struct fl_os "struct fl_os":
         void *context
         c_bool (*ring_worker)(void *context, uint32_t index) noexcept nogil

@@ -116,6 +116,7 @@ cdef int make_region(fl_region *r, uint32_t workers, uint32_t slots, uint32_t sl
 
 cdef enum:
     TICK_MS = 1                 # how often the collector looks at work that nobody claims
+    DOZE_MS = 4                 # how often it looks at the flags while chunks of maps are under way
     QUIET_TICKS = 8             # after so many without such work it sleeps for good
     PATIENT_TICKS = 30          # after so many without a claim, one more is woken
     LOOK_NS = 20000000          # submit() looks at SIGINT's handler after such a pause

@@ -22,15 +22,15 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef Task *task
     cdef uint32_t slot
     pool.still_open()  # pickling runs code of the user's, and other threads
-    if size > pool.region.header.max_payload:
-        raise _errors.PayloadTooLarge(f"the request has {size} bytes, max_payload is {pool.region.header.max_payload}")
+    if size > pool.max_payload:
+        raise _errors.PayloadTooLarge(f"the request has {size} bytes, max_payload is {pool.max_payload}")
     if not pool.free_count and (pool.queued & 31) == 0:
         pool.collect()
     if pool.free_count and pool.first == NULL and not pool.paused:
         slot = pool.free[pool.free_count - 1]
         place.at = request_area(pool, slot, size)
         pool.free_count -= 1
-        pool.filling += 1
+        pool.enter_region()
         place.slot = <int32_t>slot
         place.task = NULL
         return 0
@@ -38,7 +38,7 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     if task == NULL:
         raise MemoryError(f"no memory for a request of {size} bytes that waits for a slot")
     task.size = size
-    pool.filling += 1
+    pool.enter_region()
     place.at = task_bytes(task)
     place.slot = -1
     place.task = task
@@ -59,27 +59,32 @@ cdef char *request_area(Pool pool, uint32_t slot, uint64_t size) except NULL:
 cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
                 uint64_t size) except -1:
     """The request is written: publish it, or put it at the end of the queue."""
-    cdef Task *task
     try:
         prepare(pool, place, future, function, kind, size)
     except BaseException:
         give_back(pool, place)
         raise
     # From here to the publication no other thread and no signal handler runs.
-    task = place.task
-    pool.filling -= 1
+    try:
+        hand_over(pool, place, future, function, kind, size)
+    except BaseException:
+        if pool.take_back(future):
+            raise
+    finally:
+        pool.leave_region()
+    return 0
+
+
+cdef int hand_over(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
+                   uint64_t size) except -1:
+    cdef Task *task = place.task
     Py_INCREF(future)
     pool.count_begin(future)
     if future.limit_ns:
         pool.limit(future)
     if task == NULL:
         publish(pool, <uint32_t>place.slot, <PyObject *>future, function, kind, size)
-        try:
-            announce_work(pool, 1)
-        except BaseException:
-            if pool.take_back(future):
-                raise
-        return 0
+        return announce_work(pool, 1)
     describe_request(task, future, function, kind)
     task.after = NULL
     task.before = pool.last
@@ -91,11 +96,7 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
     future.task = task
     pool.queued += 1
     if pool.free_count:
-        try:
-            feed(pool)
-        except BaseException:
-            if pool.take_back(future):
-                raise
+        feed(pool)
     return 0
 
 
@@ -125,14 +126,13 @@ cdef int prepare(Pool pool, Place *place, CoreFuture future, uint32_t function, 
 
 cdef void give_back(Pool pool, Place *place) noexcept:
     """submit() raises: the place is free again."""
-    pool.filling -= 1
     if place.task != NULL:
         free(place.task)
     elif not pool.gone():
         pool.free_slot(<uint32_t>place.slot)
         if pool.first != NULL:
             pool.kick()
-    pool.unmap_when_through()
+    pool.leave_region()
 
 
 cdef Task *copy_request(Place *place, uint64_t size) except NULL:
@@ -224,6 +224,15 @@ cdef void unlink_task(Pool pool, Task *task) noexcept:
 cdef int announce_work(Pool pool, uint32_t count) except -1:
     """Something was published: ring who must be rung now, start a worker if
     there is none to ring, and see that the collector watches the rest."""
+    # To start a worker runs Python code, and other threads meanwhile.
+    pool.enter_region()
+    try:
+        return announce(pool, count)
+    finally:
+        pool.leave_region()
+
+
+cdef int announce(Pool pool, uint32_t count) except -1:
     cdef fl_census c
     fl_bell_count(&pool.region, &c)
     while count:

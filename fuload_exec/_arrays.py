@@ -143,7 +143,7 @@ def map_array(
         columns.append(_column(value, array, letter, results, where))
     item_bytes = sum(numpy.dtype(letter).itemsize for letter in (*wanted, result))
     sizes = _shares(results.size, workers, item_bytes, min(fitting, most or fitting))
-    flat = memoryview(results.reshape(-1))
+    flat = memoryview(numpy.asarray(results).reshape(-1))
     futures: list[FuloadFuture[Any]] = []
     ahead = _CHUNKS_AHEAD * workers
     at = 0
@@ -151,11 +151,11 @@ def map_array(
         while True:
             for size in itertools.islice(sizes, ahead - len(futures)):
                 chunk = [c if isinstance(c, tuple) else c[at : at + size] for c in columns]
-                futures.append(_core.submit_map(submitter, fn, chunk, size, flat[at : at + size]))
+                _core.submit_map(submitter, fn, chunk, size, flat[at : at + size], futures)
                 at += size
             if not futures:
                 if result == "?":  # C knows more truths than the 1 of NumPy
-                    numpy.not_equal(flat.cast("B"), 0, out=results.reshape(-1))
+                    numpy.not_equal(flat.cast("B"), 0, out=numpy.asarray(flat))
                 return results
             # Not for each chunk by itself: to wake costs as much as a small one,
             # and those behind keep the workers busy meanwhile.

@@ -124,7 +124,8 @@ class Submitter:
 
 def item_formats(submitter: Submitter, fn: object) -> tuple[list[str | Any], str | Any, int] | None: ...
 def submit_map(
-    submitter: Submitter, fn: Callable[..., Any], columns: list[Any], count: int, out: Buffer | None
+    submitter: Submitter, fn: Callable[..., Any], columns: list[Any], count: int, out: Buffer | None,
+    futures: list[FuloadFuture[Any]] | None = None,
 ) -> FuloadFuture[Any]: ...
 def native_function(
     pool: Pool, fn: CFuncPtr, argtypes: tuple[Any, ...], restype: Any, use_errno: bool

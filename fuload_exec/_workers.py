@@ -92,7 +92,10 @@ class Crew:
         A signal handler that submits in the middle of this finds `recruited`
         set and leaves the rest to the code that it interrupted."""
         with _supervisor.lock():
-            if self.recruited:
+            if self.over:  # shut down in the middle of a submit(), whose task is cancelled
+                while self.wanted:
+                    self.pool.worker_not_wanted(self.wanted.popleft())
+            if self.recruited or self.over:
                 return
             self.recruited = True
             try:
@@ -109,8 +112,10 @@ class Crew:
                     supervisor.crews.discard(self)
                     os.eventfd_write(supervisor.wake, 1)
                 raise
-            self.supervisor.call(self.supervisor.watch, self.lender.fd, self.lender.serve)
+            self.supervisor.call(self._watch_lender)
             self.supervisor.call(self._start_wanted)
+            if self.pool.closing:  # meanwhile: close() has left it to us
+                self.supervisor.call(self._check)
 
     def kill(self, index: int, order: int) -> None:
         """Its task was condemned: end this worker, and no later one of that index.
@@ -132,7 +137,16 @@ class Crew:
 
     def check(self) -> None:
         """Perhaps the last task has ended, or the pool is broken."""
-        if self.supervisor is not None and not self.over:
+        with _supervisor.lock():
+            if self.over:
+                return
+            if not self.recruited:
+                # There is no thread that would; whoever is about to have them
+                # has a task, and looks afterwards.
+                if self.pool.closing and not self.pool.unfinished:
+                    self._finish()
+                return
+        if self.supervisor is not None:
             self.supervisor.call(self._check)
 
     def busy(self) -> None:
@@ -152,11 +166,7 @@ class Crew:
         """No more tasks will come: end when those submitted have ended."""
         self.pool.closing = True
         self.pool.wake_blocked()
-        if self.collector is None:
-            if not self.over:
-                self._finish()
-        else:
-            self.check()
+        self.check()
 
     def pids(self) -> list[int]:
         # One that serves already may not be in our books yet, and the other way round.
@@ -194,6 +204,11 @@ class Crew:
         self.pool.close()
         self.lender.close()
         self.finished.set()
+
+    def _watch_lender(self) -> None:
+        assert self.supervisor is not None
+        if not self.over:
+            self.supervisor.watch(self.lender.fd, self.lender.serve)
 
     # -- starting ----------------------------------------------------------------------
 
@@ -379,7 +394,7 @@ class Crew:
             self._doom(_LEAVE_GRACE)
         self._start_wanted()  # which takes them back now
         if not self.workers:
-            if self.supervisor is not None:
+            if self.supervisor is not None and self.lender.fd in self.supervisor.watched:
                 self.supervisor.unwatch(self.lender.fd)
             self.over = True
             _supervisor.dismiss(self)

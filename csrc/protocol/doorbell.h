@@ -36,7 +36,10 @@
  * does, has the word notices->collector: AWAKE, ASLEEP (the collector stores
  * it, then looks at the flags), CALLED (a worker or a parent thread, by
  * compare-swap, and then writes the eventfd once). A worker sets a completion
- * flag and then looks at the word; the same argument holds.
+ * flag and then looks at the word; the same argument holds. DOZING is ASLEEP for
+ * a few milliseconds: it looks again by itself. A worker that finds it not
+ * ASLEEP after it has set a flag may leave it at that for a while: before the
+ * collector sleeps for good it looks at the flags.
  *
  * Time, waiting and signalling are passed in (struct fl_os), so that tests
  * can stop a participant between any two steps.
@@ -47,7 +50,7 @@
 #include "ring.h"
 
 enum fl_worker_state { FL_GONE, FL_STARTING, FL_BUSY, FL_POLLING, FL_ASLEEP, FL_CALLED };
-enum fl_collector_state { FL_COLLECTOR_AWAKE, FL_COLLECTOR_ASLEEP, FL_COLLECTOR_CALLED };
+enum fl_collector_state { FL_COLLECTOR_AWAKE, FL_COLLECTOR_ASLEEP, FL_COLLECTOR_CALLED, FL_COLLECTOR_DOZING };
 
 struct fl_os {
     void *context;
@@ -219,25 +222,37 @@ static inline void fl_bell_sleep(struct fl_region *r, const struct fl_os *os, ui
     atomic_exchange_explicit(state, busy, memory_order_seq_cst);
 }
 
+static inline bool fl_collector_sleeps(uint64_t state)
+{
+    return state == FL_COLLECTOR_ASLEEP || state == FL_COLLECTOR_DOZING;
+}
+
 /* Anybody: the collector must look. Writes the eventfd if it sleeps and
  * nobody has called it yet. */
 static inline bool fl_collector_call(struct fl_region *r, const struct fl_os *os)
 {
-    uint64_t asleep = FL_COLLECTOR_ASLEEP;
+    uint64_t state = atomic_load_explicit(&r->notices->collector, memory_order_seq_cst);
 
-    if (atomic_load_explicit(&r->notices->collector, memory_order_seq_cst) != FL_COLLECTOR_ASLEEP ||
-        !atomic_compare_exchange_strong(&r->notices->collector, &asleep, FL_COLLECTOR_CALLED))
-        return false;
+    do
+        if (!fl_collector_sleeps(state))
+            return false;
+    while (!atomic_compare_exchange_strong(&r->notices->collector, &state, FL_COLLECTOR_CALLED));
     os->ring_collector(os->context);
     return true;
 }
 
 /* Worker, after fl_flag_set: is there anybody in the parent who will look at
- * the flags without being called? */
+ * the flags at once without being called? */
 static inline bool fl_collector_looks(struct fl_region *r)
 {
     return atomic_load_explicit(&r->header->watchers, memory_order_seq_cst) != 0 ||
-           atomic_load_explicit(&r->notices->collector, memory_order_seq_cst) != FL_COLLECTOR_ASLEEP;
+           !fl_collector_sleeps(atomic_load_explicit(&r->notices->collector, memory_order_seq_cst));
+}
+
+/* Worker, after fl_flag_set: will the collector look within milliseconds? */
+static inline bool fl_collector_will_look(struct fl_region *r)
+{
+    return atomic_load_explicit(&r->notices->collector, memory_order_seq_cst) != FL_COLLECTOR_ASLEEP;
 }
 
 #endif

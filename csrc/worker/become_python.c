@@ -9,10 +9,12 @@
 
 void fl_become_python(struct fl_worker *w)
 {
-    const struct fl_description *d = fl_description_map(&w->region, w->region.header->host_function);
+    const struct fl_description *d;
     char *argv[MOST_ARGUMENTS + 1], *at, *end, why[256];
     int n = 0;
 
+    fl_check_descriptors(w);
+    d = fl_description_map(&w->region, w->region.header->host_function);
     if (!d || d->kind != FL_DESCRIBE_HOST) {
         static const char none[] = "this pool has no Python interpreter for its workers";
         fl_reply_bytes(w, FL_REPLY_REFUSED, none, sizeof none - 1);

@@ -152,6 +152,7 @@ const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, cha
 
     if (id < FL_MAX_FUNCTIONS && w->callables[id])
         return w->callables[id];
+    fl_check_descriptors(w);
     d = fl_description_map(&w->region, id);
     if (!d || (d->kind != FL_DESCRIBE_FUNCTION && d->kind != FL_DESCRIBE_TASK)) {
         snprintf(why, size, "the request names no function");

@@ -13,7 +13,8 @@
 /* A chunk of a map is seldom waited for by itself, and to wake the collector
  * costs as much as to run a small one. So short ones are reported together:
  * after so long, or as soon as the ring holds no more than so many for each
- * worker; in the time that these take the parent can publish others. */
+ * worker; in the time that these take the parent can publish others. The next
+ * chunk may take for ever: only while the collector looks by itself. */
 #define SHORT_CHUNK_NS 1000000u
 #define HOLD_NS 2000000u
 #define LOW_WATER 4u
@@ -149,7 +150,7 @@ void fl_reply_bytes(struct fl_worker *w, enum fl_reply_kind kind, const void *da
 
 bool fl_reply_may_wait(struct fl_worker *w)
 {
-    return w->short_chunk && fl_now() - w->unreported_since < HOLD_NS &&
+    return w->short_chunk && fl_now() - w->unreported_since < HOLD_NS && fl_collector_will_look(&w->region) &&
            fl_ring_longer(&w->region, &w->cursor, LOW_WATER * w->region.header->workers);
 }
 

@@ -191,3 +191,22 @@ int nap(int microseconds)
 {
     return usleep((unsigned)microseconds) ? -1 : microseconds;
 }
+
+void add_all(double *out, const double *a, const double *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = a[i] + b[i];
+}
+
+/* Bytes from three places, summed into the first, forwards. */
+void mix(uint8_t *a, uint8_t *b, const uint8_t *c, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        a[i] = (uint8_t)(a[i] + 3 * b[i] + c[i] + i);
+        b[n - 1 - i] ^= a[i];
+    }
+}
+
+int truth(int x) { return x; }
+
+int sum_point(struct point p, int n) { return p.x * 100 + p.y * 10 + n; }

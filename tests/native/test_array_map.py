@@ -341,3 +341,15 @@ def test_a_replaced_submit_is_called(power, executor):
     executor.submit = counted
     assert list(executor.map(power, XS[:10], YS[:10])) == EXPECTED[:10]
     assert len(calls) == 10
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_result_is_there_while_the_next_call_runs(declare, workers):
+    """Workers report short chunks together; the next one may take for ever."""
+    nap = declare("nap", c.c_int, c.c_int)
+    with FuloadExecutor(workers) as executor:
+        naps = [0] + [90_000_000] * workers + [0] * 40
+        results = executor.map(nap, naps, chunksize=1, timeout=30)
+        assert next(results) == 0
+        results.close()
+        executor.kill_workers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 import os
+import signal
 from pathlib import Path
 
 import numpy
@@ -306,3 +307,49 @@ def test_arrays_are_let_go(power, executor):
     executor.map_array(power, data, 2)
     until(lambda: executor.stats().completed == executor.stats().submitted)
     data.append(1)
+
+
+def test_bools_are_bools(declare, executor):
+    """C has other truths than 1; NumPy has not."""
+    truth = declare("truth", c.c_bool, c.c_int)
+    found = executor.map_array(truth, numpy.array([0, 1, 2, 255], "i4"))
+    assert found.dtype == bool and found.tobytes() == b"\0\1\1\1"
+    out = numpy.zeros(4, bool)
+    executor.map_array(truth, numpy.array([0, 1, 2, 255], "i4"), out=out)
+    assert out.tobytes() == b"\0\1\1\1"
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_as_out(power, executor):
+    out = numpy.matrix(numpy.zeros((2, 2)))
+    assert executor.map_array(power, [[1, 2], [3, 4]], 2, out=out) is out
+    assert out.tolist() == [[1, 4], [9, 16]]
+
+
+def test_a_signal_handler_that_raises(declare):
+    """Whenever it does: nothing of the call is under way afterwards."""
+    class Stop(Exception):
+        pass
+
+    def stop(signum, frame):
+        raise Stop
+
+    same = declare("same_double", c.c_double, c.c_double)
+    values = numpy.ones(400_000)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        with FuloadExecutor(2) as executor:
+            for turn in range(150):
+                out = numpy.zeros(len(values))
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0002 + turn % 50 * 0.0001)
+                    executor.map_array(same, values, out=out)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except Stop:
+                    pass
+                written = out.copy()
+                executor.map_array(same, values[:50_000])
+                assert (out == written).all(), turn
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -158,3 +158,63 @@ def test_many_objects_are_one_function(library_path):
             function = NativeFunction(str(library_path), "add_int", c.c_int, [c.c_int, c.c_int])
             if i % 100 == 0:
                 assert executor.submit(function, i, 1).result() == i + 1
+
+
+class Point(c.Structure):
+    _fields_ = [("x", c.c_int), ("y", c.c_int)]
+
+
+FREXP = NativeFunction("libm.so.6", "frexp", c.c_double, [c.c_double, c.POINTER(c.c_int)])
+
+
+def pointer_types():
+    from numpy.ctypeslib import ndpointer
+
+    return [c.POINTER(c.c_int), c.c_int * 3, c.c_char * 2 * 3, c.POINTER(Point), Point * 2, c.POINTER(c.c_double * 4),
+            ndpointer("f8", ndim=1, flags="C_CONTIGUOUS"), ndpointer("i4", shape=(2, 3)), ndpointer()]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_types_without_a_name_are_pickled(protocol):
+    for ctype in pointer_types():
+        made = NativeFunction("libc.so.6", "qsort", None, [ctype, c.c_size_t])
+        copied = pickle.loads(pickle.dumps(made, protocol))
+        assert copied == made and copied.argtypes[0] is ctype, ctype
+    made = NativeFunction("libc.so.6", "f", c.POINTER(c.c_int), [])
+    assert pickle.loads(pickle.dumps(made, protocol)).restype is made.restype
+
+
+def frexp(function, value):
+    exponent = c.c_int()
+    return function(value, c.byref(exponent)), exponent.value
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_pointers_on_the_standard_pool(method):
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        assert pool.submit(frexp, FREXP, 48.0).result() == (0.75, 6)
+
+
+def test_pointers_in_python_tasks(executor):
+    assert executor.submit(frexp, FREXP, 48.0).result() == (0.75, 6)
+
+
+def test_what_is_not_there():
+    with pytest.raises(LibraryLoadError, match=r"no\.such\.so"):
+        NativeFunction("no.such.so", "f", None, [])()
+    missing = NativeFunction("libm.so.6", "no_such_function", None, [])
+    with FuloadExecutor(1) as executor:
+        with pytest.raises(LibraryLoadError, match="no_such_function"):
+            executor.submit(missing)
+
+
+def test_a_relative_path_stays_the_same_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = NativeFunction("./lib.so", "f", None, [])
+    assert made.library == str(tmp_path / "lib.so")
+    assert NativeFunction("libm.so.6", "f", None, []).library == "libm.so.6"
+
+
+def test_names_without_null_characters():
+    with pytest.raises(ValueError, match="name must have no null character"):
+        NativeFunction("libm.so.6", "cos\0sin", None, [])

@@ -207,3 +207,67 @@ def test_every_buffer_is_aligned(declare, executor):
     for size in (0, 1, 7, 4090, 4097):
         assert executor.submit(misaligned, bytearray(os.urandom(size))).result() == 0
         assert executor.submit(misaligned, bytes(size)).result() == 0
+
+
+# -- what pointers say of themselves ------------------------------------------------
+
+
+def test_pointers_into_bytes(executor):
+    """All of the bytes cross, not what ends at a zero, nor one item."""
+    libc = c.CDLL("libc.so.6")
+    data = b"ab\0cd"
+    for argtype, value in [(c.c_char_p, c.c_char_p(data)), (c.c_void_p, c.c_char_p(data)),
+                           (c.c_void_p, c.cast(c.c_char_p(data), c.c_void_p))]:
+        libc.memcmp.argtypes, libc.memcmp.restype = [argtype, c.c_char_p, c.c_size_t], c.c_int
+        assert executor.submit(libc.memcmp, value, data, 6).result() == libc.memcmp(value, data, 6) == 0
+    libc.strlen.argtypes, libc.strlen.restype = [c.POINTER(c.c_char)], c.c_size_t
+    assert executor.submit(libc.strlen, c.cast(c.c_char_p(b"hello"), c.POINTER(c.c_char))).result() == 5
+
+
+@pytest.mark.parametrize("offset", [-4, -1, 17, 1000])
+def test_byref_out_of_its_object(declare, executor, offset):
+    whole = (c.c_int * 8)(*range(8))
+    part = (c.c_int * 4).from_buffer(whole, 8)
+    with pytest.raises(TypeError, match=rf"put\(\): argument 1 .*byref\(\) with the offset {offset} .*16 bytes"):
+        executor.submit(declare("put", c.c_int, c.c_void_p, c.c_int), c.byref(part, offset), 1)
+
+
+@pytest.mark.parametrize("argtype", [INT_POINTER, c.c_char_p, c.POINTER(c.c_uint)], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("make", [c.byref, c.pointer])
+def test_pointers_to_numbers_of_another_type(declare, executor, argtype, make):
+    put = declare("put", c.c_int, argtype, c.c_int)
+    with pytest.raises(c.ArgumentError):
+        put(make(c.c_double(1)), 1)
+    with pytest.raises(TypeError, match=r"put\(\): argument 1"):
+        executor.submit(put, make(c.c_double(1)), 1)
+
+
+def test_a_parameter_of_a_parameter(declare, executor):
+    class Outer:
+        _as_parameter_ = type("Inner", (), {"_as_parameter_": 5})()
+
+    same = declare("same_int32", c.c_int32, c.c_int32)
+    assert executor.submit(same, Outer()).result() == same(Outer()) == 5
+
+
+@pytest.mark.parametrize("value", [numpy.array([object()]), numpy.zeros(2, "O,i4"), memoryview(numpy.array([None], object))],
+                         ids=["objects", "records", "memoryview"])
+def test_arrays_of_python_objects(declare, executor, value):
+    for argtype in (c.c_void_p, c.POINTER(c.c_uint8), ndpointer()):
+        if argtype is c.c_void_p or isinstance(value, numpy.ndarray):
+            with pytest.raises(TypeError, match=r"invert\(\): argument 1.*mean nothing in another process"):
+                executor.submit(declare("invert", None, argtype, c.c_size_t), value, 1)
+
+
+def test_a_numpy_number_is_no_address(declare, executor):
+    is_null = declare("is_null", c.c_int, c.c_void_p)
+    with pytest.raises(TypeError, match=r"is_null\(\): argument 1.*int\(\.\.\.\) for an address"):
+        executor.submit(is_null, numpy.uint64(0))
+    assert executor.submit(is_null, int(numpy.uint64(0))).result() == 1
+
+
+def test_buffers_that_are_gone(declare, executor):
+    view = memoryview(bytearray(8))
+    view.release()
+    with pytest.raises(TypeError, match=r"invert\(\): argument 1.*released"):
+        executor.submit(declare("invert", None, c.c_void_p, c.c_size_t), view, 8)

@@ -124,3 +124,11 @@ def test_a_refused_task_is_no_task(declare, executor):
             executor.submit(declare("put", c.c_int, c.c_void_p, CALLBACK), None, None)
     assert executor.stats().submitted == 0
     assert executor.submit(declare("add_int", c.c_int, c.c_int, c.c_int), 1, 2).result() == 3
+
+
+def test_a_function_of_a_prototype(executor):
+    """It has no name by which a worker could find it."""
+    function = c.CFUNCTYPE(c.c_int, c.c_int)(("abs", c.CDLL("libc.so.6")))
+    function.argtypes = [c.c_int]
+    with pytest.raises(TypeError, match="prototype.*take it from the library as an attribute"):
+        executor.submit(function, -1)

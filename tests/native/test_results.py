@@ -186,3 +186,35 @@ def test_results_are_made_once(declare, executor):
     future = executor.submit(declare("numbers", c.POINTER(c.c_int), c.c_int), 0)
     assert future.result() is future.result()
     assert same(executor.submit(declare("same_double", c.c_double, c.c_double), 0.5).result(), 0.5)
+
+
+def test_errcheck_asks_for_errno(declare, library_path, executor):
+    """The usual idiom: the errno of this call, and the thread's own is left alone."""
+    def check(result, function, arguments):
+        if result < 0:
+            raise OSError(c.get_errno(), "failed")
+        return result
+
+    library = c.CDLL(str(library_path), use_errno=True)
+    fail = library.fail_with
+    fail.argtypes, fail.restype, fail.errcheck = [c.c_int], c.c_int, check
+    with pytest.raises(OSError) as here:
+        fail(5)
+    c.set_errno(77)
+    with pytest.raises(OSError) as there:
+        executor.submit(fail, 5).result()
+    assert there.value.errno == here.value.errno == 5 and c.get_errno() == 77
+
+
+def test_the_other_byte_order(declare, executor):
+    for ctype in (c.c_int32.__ctype_be__, c.c_uint16.__ctype_be__, c.c_double.__ctype_be__):
+        function = declare("truth", ctype, c.c_int)
+        assert same(executor.submit(function, 1).result(), function(1)), ctype
+
+
+def test_variant_bool(declare, executor):
+    from ctypes.wintypes import VARIANT_BOOL
+
+    function = declare("same_int16", VARIANT_BOOL, VARIANT_BOOL)
+    for value in (True, False, 0, 5):
+        assert executor.submit(function, value).result() is function(value)

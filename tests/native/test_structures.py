@@ -216,3 +216,42 @@ def test_pointers_to_them_are_fine(declare, executor, structure):
     value = structure()
     assert executor.submit(declare("put", c.c_int, c.POINTER(structure), c.c_int), value, 5).result() == 0
     assert bytes(value)[:4] == bytes(c.c_int(5))
+
+
+def test_instances_longer_than_their_type(declare, executor):
+    """Of a subclass, or resized: what the type has is passed."""
+    class Base(c.Structure):
+        _fields_ = [("x", c.c_int), ("y", c.c_int)]
+
+    class Longer(Base):
+        _fields_ = [("rest", c.c_char * 100_000)]
+
+    assert executor.submit(declare("sum_point", c.c_int, Base, c.c_int), Longer(1, 2), 3).result() == 123
+    number = c.c_int(5)
+    c.resize(number, 100_000)
+    same = declare("same_int32", c.c_int32, c.c_int32)
+    assert executor.submit(same, number).result() == 5  # ctypes itself overruns
+    assert list(executor.map(same, [number, 6])) == [5, 6]
+
+
+def nested(depth):
+    made = c.c_int
+    for _ in range(depth):
+        made = type("Level", (c.Structure,), {"_fields_": [("inner", made), ("n", c.c_int)]})
+    return made
+
+
+def test_deep_structures(declare, executor):
+    deep, deeper = nested(9), nested(10)
+    executor.submit(declare("sum_point", c.c_int, deep, c.c_int), deep(), 0).result()
+    with pytest.raises(TypeError, match=r"sum_point\(\): argument 1 .*nested deeper than 8"):
+        executor.submit(declare("sum_point", c.c_int, deeper, c.c_int), deeper(), 0)
+
+
+def test_aligned_structures(declare, executor):
+    class Aligned(c.Structure):
+        _align_ = 64
+        _fields_ = [("x", c.c_int)]
+
+    with pytest.raises(TypeError, match=r"sum_point\(\): argument 1 .*_align_"):
+        executor.submit(declare("sum_point", c.c_int, Aligned, c.c_int), Aligned(), 0)

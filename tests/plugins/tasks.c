@@ -233,3 +233,27 @@ FULOAD_TASK(crash)
 {
     abort();
 }
+
+/* What follows a failure changes nothing of it. */
+FULOAD_TASK(fail_and_reply)
+{
+    int answers[3];
+
+    fuload_fail(task, 9, "nine");
+    answers[0] = fuload_reply(task, "data", 4);
+    answers[1] = fuload_write(task, "more", 4);
+    answers[2] = fuload_reserve(task, 10) != NULL;
+    return answers[0] == -1 && answers[1] == -1 && !answers[2] ? 0 : 77;
+}
+
+FULOAD_TASK(commit_too_much)
+{
+    int answers[3];
+
+    fuload_reserve(task, 10);
+    answers[0] = fuload_commit(task, 11);
+    answers[1] = fuload_commit(task, 10);
+    fuload_write(task, "x", 1);
+    answers[2] = fuload_commit(task, 12);
+    return fuload_reply(task, answers, sizeof answers);
+}

@@ -114,3 +114,15 @@ def test_usage(arguments, code):
 
 def test_get_include():
     assert os.path.isfile(os.path.join(get_include(), "fuload.h"))
+
+
+def test_cc_with_the_product_in_one_word(tmp_path):
+    (tmp_path / "my.c").write_text(C)
+    done = cc(tmp_path / "my.c", f"-o{tmp_path / 'my.so'}", '-DANSWER="42"')
+    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "my.so").exists()
+
+
+@pytest.mark.parametrize("line", [["--help"], ["cc", "--help"], ["config", "-h"], ["help"]], ids=" ".join)
+def test_help(line):
+    done = command(*line)
+    assert done.returncode == 0 and done.stdout.startswith("usage: python -m fuload_exec cc")

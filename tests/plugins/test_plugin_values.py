@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from toolbox import PATIENCE, build_plugin, ints, numbers
 
-from fuload_exec import LibraryLoadError, NativeTask, NativeTaskError, PayloadTooLarge
+from fuload_exec import FuloadExecutor, LibraryLoadError, NativeTask, NativeTaskError, PayloadTooLarge
 
 OWN = NativeTask(None, "hello")
 
@@ -180,3 +180,80 @@ def test_inside_a_python_task(pool, plugin):
 
 def map_here(task, texts):
     return list(map(task, texts))
+
+
+def test_names_without_null_characters(plugin):
+    with pytest.raises(ValueError, match="name must have no null character"):
+        NativeTask(plugin("echo").library, "echo\0x")
+
+
+def test_a_library_without_the_mark_of_the_header():
+    maps = Path("/proc/self/maps").read_text().split()
+    task = NativeTask(next(path for path in maps if "/libm.so" in path or "/libm-" in path), "cos")
+    with pytest.raises(LibraryLoadError, match=r"was not built with fuload\.h"):
+        task(b"")
+    with FuloadExecutor(1) as executor, pytest.raises(LibraryLoadError, match=r"was not built with fuload\.h"):
+        executor.submit(task, b"").result()
+
+
+@pytest.fixture(params=["here", "there"])
+def run(request, pool):
+    """A task's reply in this process, and in a worker."""
+    if request.param == "here":
+        return lambda task, data: task(data)
+    executor = pool(1)
+    return lambda task, data: executor.submit(task, data).result(timeout=PATIENCE)
+
+
+def test_what_follows_a_failure_changes_nothing(plugin, run):
+    with pytest.raises(NativeTaskError) as caught:
+        run(plugin("fail_and_reply"), b"")
+    assert (caught.value.status, caught.value.message) == (9, "nine")
+
+
+def test_only_what_was_reserved_can_be_committed(plugin, run):
+    assert ints(run(plugin("commit_too_much"), b"")) == (-1, 0, -1)
+
+
+@pytest.mark.parametrize("data", [memoryview(b"abcdef")[::2], None, "text"], ids=["strided", "None", "text"])
+def test_one_error_for_what_is_no_buffer(plugin, run, data):
+    with pytest.raises(TypeError, match=r"echo\(\) takes a C-contiguous buffer"):
+        run(plugin("echo"), data)
+
+
+COUNTING = """
+#include <fuload.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int inits;
+int fuload_init(void) { inits++; return 0; }
+void fuload_fini(void) { printf("fini %d\\n", (int)getpid()); fflush(stdout); }
+FULOAD_TASK(count) { return fuload_reply(task, &inits, sizeof inits); }
+"""
+DEPENDING = """
+#include <fuload.h>
+extern int count(fuload_task *task);
+FULOAD_TASK(count_of_the_other) { return count(task); }
+"""
+SEVERAL = """
+from fuload_exec import FuloadExecutor, NativeTask
+import sys
+tasks = [NativeTask("counting.so", "count"), NativeTask("link.so", "count"), NativeTask("depending.so", "count_of_the_other")] * 2
+with FuloadExecutor(1) as executor:
+    there = [executor.submit(task, b"").result() for task in tasks]
+here = [task(b"") for task in tasks]
+print({int.from_bytes(count, sys.byteorder) for count in there + here}, flush=True)
+"""
+
+
+def test_a_plugin_of_several_paths_starts_once(tmp_path):
+    """Also if another depends on it: its init is not that one's."""
+    (tmp_path / "counting.c").write_text(COUNTING)
+    build_plugin(tmp_path / "counting.c", tmp_path / "counting.so")
+    (tmp_path / "link.so").symlink_to("counting.so")
+    (tmp_path / "depending.c").write_text(DEPENDING)
+    build_plugin(tmp_path / "depending.c", tmp_path / "depending.so", str(tmp_path / "counting.so"), "-Wl,-rpath,$ORIGIN")
+    done = subprocess.run([sys.executable, "-c", SEVERAL], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    said = done.stdout.split("\n")
+    assert "{1}" in said and sum(line.startswith("fini") for line in said) == 2, done

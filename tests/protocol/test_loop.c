@@ -70,7 +70,7 @@ static void ring_collector(void *unused)
 }
 
 static fl_word finished;
-static fl_word wait_for_finished; /* a Python task does not return before so many are */
+static fl_word wait_for_finished; /* all tasks but the first do not return before so many are */
 
 /* ---- tasks --------------------------------------------------------------------------- */
 
@@ -82,7 +82,7 @@ static void run_task(struct fl_worker *w)
 
     memcpy(&key, w->call.request, sizeof key);
     CHECK(w->call.request[size - 1] == (char)key);
-    while (w->call.slot->request_kind == FL_CALL_PYTHON && atomic_load(&finished) < atomic_load(&wait_for_finished))
+    while (key > 1 && atomic_load(&finished) < atomic_load(&wait_for_finished))
         step_aside();
     if (key % 7 == 0) {
         fl_reply_scalar(w, FL_REPLY_INT, key);
@@ -279,6 +279,19 @@ static void wait_for_bell(void)
     CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
 }
 
+/* As the collector while chunks of maps are under way. */
+static void doze(void)
+{
+    struct pollfd p = {.fd = bell, .events = POLLIN};
+    uint64_t count;
+
+    atomic_store(&region.notices->collector, FL_COLLECTOR_DOZING);
+    if (!fl_flags_any(&region))
+        poll(&p, 1, 2);
+    atomic_exchange(&region.notices->collector, FL_COLLECTOR_AWAKE);
+    CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
+}
+
 static void watch_flags(void)
 {
     atomic_store(&region.header->watchers, 1);
@@ -345,25 +358,27 @@ static void chunks_are_reported_together(void)
 {
     atomic_store(&held, 0);
     for (maps = 50; maps <= 100; maps += 25) {
-        run_pool(0, 4, SLOTS, wait_for_bell);
-        run_pool(20000, 2, SLOTS, wait_for_bell);
-        run_pool(0, 2, 20, wait_for_bell);
+        run_pool(0, 4, SLOTS, doze);
+        run_pool(20000, 2, SLOTS, doze);
+        run_pool(0, 2, 20, doze);
         run_pool(0, 4, SLOTS, watch_flags);
     }
     CHECK(atomic_load(&held) > 100);
+    for (maps = 50; maps <= 100; maps += 25)
+        run_pool(0, 4, SLOTS, wait_for_bell);
     maps = 0;
 }
 
 /* A chunk, and behind it more than enough to hold its report back: what comes
  * next is no chunk, or has been cancelled. */
-static void report_one_chunk_of(bool cancel)
+static void report_one_chunk_of(bool cancel, uint64_t maps_behind, void (*wait)(void))
 {
     uint32_t slot;
 
     open_pool(0, 4);
     maps = 100;
     submit(0, 16);
-    maps = 0;
+    maps = maps_behind;
     for (slot = 1; slot < SLOTS; slot++) {
         submit(slot, 16);
         if (cancel && CHECK(fl_slot_cancel(fl_slot_at(&region, slot), generations[slot]))) {
@@ -374,16 +389,15 @@ static void report_one_chunk_of(bool cancel)
     if (cancel)
         submitted = 1;
     wait_for_finished = 1;
-    /* One worker, or another might report in its place. */
+    /* One worker, or another might report in its place. The collector sleeps
+     * from the start. */
+    atomic_store(&region.notices->collector, wait == doze ? FL_COLLECTOR_DOZING : FL_COLLECTOR_ASLEEP);
     threads[0] = begin(serve, &crew[0]);
-    while (finished < 1) {
-        wait_for_bell();
-        collect();
-    }
     while (finished < submitted) {
-        wait_for_bell();
+        wait();
         collect();
     }
+    maps = 0;
     wait_for_finished = 0;
     for (slot = 1; slot < WORKERS; slot++)
         threads[slot] = begin(serve, &crew[slot]);
@@ -392,12 +406,20 @@ static void report_one_chunk_of(bool cancel)
 
 static void a_chunk_is_reported_before_other_work(void)
 {
-    report_one_chunk_of(false);
+    report_one_chunk_of(false, 0, doze);
+    report_one_chunk_of(false, 0, wait_for_bell);
+}
+
+static void a_chunk_is_seen_while_the_next_one_runs(void)
+{
+    report_one_chunk_of(false, 100, doze);
+    report_one_chunk_of(false, 100, wait_for_bell);
 }
 
 static void a_chunk_is_reported_before_sleep(void)
 {
-    report_one_chunk_of(true);
+    report_one_chunk_of(true, 0, doze);
+    report_one_chunk_of(true, 0, wait_for_bell);
 }
 
 static void workers_that_retire_report(void)
@@ -440,6 +462,7 @@ int main(void)
     RUN(watchers_see_each_reply);
     RUN(chunks_are_reported_together);
     RUN(a_chunk_is_reported_before_other_work);
+    RUN(a_chunk_is_seen_while_the_next_one_runs);
     RUN(a_chunk_is_reported_before_sleep);
     RUN(workers_that_retire_report);
     RUN(workers_leave_at_once);
