@@ -129,39 +129,67 @@ cdef object library_path(void *handle, void *address, str name):
     return path
 
 
-cdef tuple file_in_use(object path, uintptr_t address):
+cdef extern from *:
+    """
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <sys/stat.h>
+    /* The file that is mapped at this address, into `path`. 0: none is. */
+    static int fuload_mapped_file(uintptr_t address, char *path, size_t size)
+    {
+        FILE *maps = fopen("/proc/self/maps", "re");
+        char *line = NULL;
+        size_t room = 0;
+        int found = 0;
+
+        while (maps && !found && getline(&line, &room, maps) > 0) {
+            unsigned long start, end;
+            int at = 0;
+
+            if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %n", &start, &end, &at) < 2 || address < start || address >= end)
+                continue;
+            line[strcspn(line, "\\n")] = 0;
+            if (line[at] != '/' || strlen(line + at) >= size)
+                break;
+            strcpy(path, line + at);
+            found = 1;
+        }
+        free(line);
+        if (maps)
+            fclose(maps);
+        return found;
+    }
+    static int fuload_identify(const char *path, struct fl_library_file *file)
+    {
+        struct stat st;
+
+        if (stat(path, &st) != 0)
+            return 0;
+        file->device = st.st_dev;
+        file->inode = st.st_ino;
+        return 1;
+    }
+    """
+    bint fuload_mapped_file(uintptr_t address, char *path, size_t size)
+    bint fuload_identify(const char *path, fl_library_file *file)
+
+
+cdef tuple file_in_use(bytes path, uintptr_t address):
     """(path, struct fl_library_file) of the file that is mapped here. The path
     is the given one if it still leads there; a symbolic link may have been
-    turned, a file replaced."""
-    cdef fl_library_file file
+    turned, a file moved or replaced. No Python code runs here: signal handlers
+    that submit would pile up in the middle of it."""
+    cdef fl_library_file file, other
+    cdef char actual[4096 + 16]
     file.device = file.inode = 0
-    actual = mapped_file(address)
-    if actual is not None and not path.startswith(b"/proc/"):
-        if actual.endswith(b" (deleted)"):
-            file.inode = ~<uint64_t>0  # nothing that stands there now is it
-        else:
-            try:
-                found = os.stat(actual)
-                file.device, file.inode = found.st_dev, found.st_ino
-                if not os.path.samefile(path, actual):
-                    path = actual
-            except OSError:
-                path = actual if file.inode else path  # if that is wrong too, the worker says so
+    if path.startswith(b"/proc/") or not fuload_mapped_file(address, actual, sizeof(actual)):
+        return path, (<char *>&file)[:sizeof(file)]
+    if (<bytes>actual).endswith(b" (deleted)"):
+        file.inode = ~<uint64_t>0  # nothing that stands there now is it
+    elif fuload_identify(actual, &file) and \
+            (not fuload_identify(path, &other) or other.device != file.device or other.inode != file.inode):
+        path = actual
     return path, (<char *>&file)[:sizeof(file)]
-
-
-cdef object mapped_file(uintptr_t address):
-    """The file that is mapped at this address, or None."""
-    try:
-        with open("/proc/self/maps", "rb") as maps:
-            for line in maps:
-                fields = line.split(None, 5)
-                begin, end = fields[0].split(b"-")
-                if int(begin, 16) <= address < int(end, 16):
-                    return fields[5].rstrip(b"\n") if len(fields) == 6 and fields[5].startswith(b"/") else None
-    except OSError:  # no descriptor left, no /proc
-        pass
-    return None
 
 
 def holds(handle, str name):

@@ -985,10 +985,12 @@ cdef class Pool:
 
     cdef bint forged(self, uint32_t slot, uint64_t word) noexcept:
         """Does the word name a worker that knows nothing of it? Asked only after
-        a worker that found memory overwritten has ended itself: one that has
-        claimed the slot this instant would be taken for a forgery too."""
+        a worker that found memory overwritten has ended itself. (A worker says
+        which slot before it claims it, and until its reply is there.)"""
         cdef uint32_t owner = fl_word_owner(word)
-        return fl_word_state(word) == FL_RUNNING and fl_load(&self.region.blocks[owner - 1].slot) != slot + 1
+        if fl_word_state(word) != FL_RUNNING or fl_load(&self.region.blocks[owner - 1].slot) == slot + 1:
+            return False
+        return fl_slot_look(fl_slot_at(&self.region, slot)) == word  # else it has just ended
 
     cdef int corrupted(self, uint32_t slot, uint64_t word) except -1:
         """What stands there no worker wrote: this task fails, and the worker

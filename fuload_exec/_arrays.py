@@ -143,7 +143,8 @@ def map_array(
         columns.append(_column(value, array, letter, results, where))
     item_bytes = sum(numpy.dtype(letter).itemsize for letter in (*wanted, result))
     sizes = _shares(results.size, workers, item_bytes, min(fitting, most or fitting))
-    flat = memoryview(numpy.asarray(results).reshape(-1))
+    whole: Any = numpy.asarray(results).reshape(-1)
+    flat = memoryview(whole)
     futures: list[FuloadFuture[Any]] = []
     ahead = _CHUNKS_AHEAD * workers
     at = 0
@@ -155,7 +156,7 @@ def map_array(
                 at += size
             if not futures:
                 if result == "?":  # C knows more truths than the 1 of NumPy
-                    numpy.not_equal(flat.cast("B"), 0, out=numpy.asarray(flat))
+                    numpy.not_equal(flat.cast("B"), 0, out=whole)
                 return results
             # Not for each chunk by itself: to wake costs as much as a small one,
             # and those behind keep the workers busy meanwhile.

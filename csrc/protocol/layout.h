@@ -104,7 +104,7 @@ struct fl_notices {
  * after the worker's death. Counters are relaxed: they order nothing. */
 struct fl_block {
     _Alignas(FL_PAIR) fl_word pid;
-    fl_word slot;          /* the slot that it runs + 1, or 0; a hint */
+    fl_word slot;          /* the slot that it is about to claim, or runs, + 1; or 0 */
     fl_word tasks_done;
     fl_word run_ns;
     fl_word relays;        /* doorbells that it rang for other workers */

@@ -174,9 +174,15 @@ static inline int32_t fl_ring_claim(struct fl_region *r, uint32_t worker, uint64
         slot = (uint32_t)entry & 0xffff;
         *generation = (uint32_t)(entry >> 32);
         ++*cursor;
-        if (slot < r->header->slots && fl_slot_claim(fl_slot_at(r, slot), *generation, worker)) {
-            fl_ring_pass(r, *cursor);
-            return (int32_t)slot;
+        if (slot < r->header->slots && fl_slot_look(fl_slot_at(r, slot)) == fl_slot_word(*generation, 0, FL_READY)) {
+            /* Said before it is done: who sees the claim sees this. Release: who
+             * sees this, and no claim of the slot before, sees how that ended. */
+            atomic_store_explicit(&r->blocks[worker].slot, slot + 1, memory_order_release);
+            if (fl_slot_claim(fl_slot_at(r, slot), *generation, worker)) {
+                fl_ring_pass(r, *cursor);
+                return (int32_t)slot;
+            }
+            atomic_store_explicit(&r->blocks[worker].slot, 0, memory_order_release);
         }
         /* Claimed by another: it has moved the head, so skip what it passed. */
         if (fl_ring_head(r) > *cursor)

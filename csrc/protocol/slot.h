@@ -9,8 +9,9 @@
  *   free         ready          parent   store          release: the payload was written
  *                                                       before it; the ring's entry
  *                                                       follows, seq_cst
- *   ready        running(w)     worker w compare-swap   acquire: pairs with publish;
- *                                                       the payload is read after it
+ *   ready        running(w)     worker w compare-swap   acquire: pairs with publish, the
+ *                                                       payload is read after it; release:
+ *                                                       w's block says which slot before it
  *   ready        free           parent   compare-swap   cancel: relaxed, nothing is read
  *   running(w)   done(w)        worker w compare-swap   release: pairs with fl_slot_look;
  *                                                       the reply was written before it
@@ -68,7 +69,7 @@ static inline bool fl_slot_step(struct fl_slot *s, uint64_t from, uint64_t to,
 static inline bool fl_slot_claim(struct fl_slot *s, uint32_t generation, uint32_t worker)
 {
     return fl_slot_step(s, fl_slot_word(generation, 0, FL_READY),
-                        fl_slot_word(generation, worker + 1, FL_RUNNING), memory_order_acquire);
+                        fl_slot_word(generation, worker + 1, FL_RUNNING), memory_order_acq_rel);
 }
 
 /* Worker: the reply is in place. False: the parent condemned the task, this

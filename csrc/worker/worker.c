@@ -31,7 +31,6 @@ static void begin_call(struct fl_worker *w, uint32_t index, uint32_t generation)
     call->reply = NULL;
     call->reply_room = call->reply_size = call->reply_wanted = call->reserved = 0;
     call->status = 0;
-    atomic_store_explicit(&w->region.blocks[w->index].slot, index + 1, memory_order_relaxed);
 }
 
 /* A request longer than the slot stands in its window. */
@@ -86,7 +85,8 @@ static void call(struct fl_worker *w)
     } else {
         w->host.call_python(w);
     }
-    atomic_store_explicit(&w->region.blocks[w->index].slot, 0, memory_order_relaxed);
+    /* Release: who sees this sees that the slot is done. */
+    atomic_store_explicit(&w->region.blocks[w->index].slot, 0, memory_order_release);
 }
 
 /* Poll for a while, if few others do. A poller that has lost its CPU keeps the

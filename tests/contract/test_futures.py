@@ -327,8 +327,8 @@ def test_a_cancelled_await_cancels_what_waits(make_executor, gate, tmp_path):
 def test_the_worker_and_the_times(gate, tmp_path, libc):
     with FuloadExecutor(1) as executor, gate:
         (held,) = hold_workers(executor, gate, tmp_path)
-        before = time.monotonic()
         waiting = executor.submit(libc.usleep, 20_000)
+        before = time.monotonic()
         assert waiting.worker_pid is None and waiting.timing == (None, None)
         until(lambda: time.monotonic() > before + 0.01)
         gate.open()
