@@ -326,6 +326,8 @@ def test_a_matrix_as_out(power, executor):
     assert out.tolist() == [[1, 4], [9, 16]]
 
 
+# It may do so while the interpreter closes a generator, which can only say so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_handler_that_raises(declare):
     """Whenever it does: nothing of the call is under way afterwards."""
     class Stop(Exception):
