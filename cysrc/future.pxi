@@ -28,6 +28,14 @@ cdef class Submitter
 # Until then conditions are not waited for long; under the interpreter's lock.
 cdef uint64_t impatient_before = 0
 
+
+cdef inline uint64_t due_after(double seconds) noexcept:
+    """When so many seconds are over, as fl_now() counts; long ago if there are
+    none (or no number). What is longer than a life, infinity too, is clamped: a
+    conversion that overflows is undefined."""
+    return fl_now() + <uint64_t>(min(seconds, 1e9) * 1e9) if seconds > 0 else 1
+
+
 cdef class CoreFuture:
     """What FuloadFuture inherits before concurrent.futures.Future."""
     cdef Pool pool          # while unfinished
@@ -211,7 +219,7 @@ cdef class CoreFuture:
         cdef double left
         if timeout is not None:
             left = PyFloat_AsDouble(timeout)
-            due = fl_now() + <uint64_t>(left * 1e9) if left > 0 else 1
+            due = due_after(left)
         if pool is not None:
             if pool.forks != fuload_forks:
                 raise RuntimeError("this future belongs to the process that this one was forked from")

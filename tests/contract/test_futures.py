@@ -51,6 +51,22 @@ def test_result_and_exception_with_a_timeout(make_executor, gate):
         assert future.exception(0) is None
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, 1e19, 2e10])
+def test_a_timeout_longer_than_any_clock_waits(make_executor, libc, timeout):
+    with make_executor(1) as executor:
+        assert executor.submit(libc.usleep, 20_000).result(timeout) == 0
+        assert executor.submit(libc.usleep, 20_000).exception(timeout) is None
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("-inf"), -1e300])
+def test_a_timeout_that_is_over(make_executor, gate, timeout):
+    with make_executor(1) as executor, gate:
+        future = executor.submit(pass_gate, gate.path, 5)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            future.result(timeout)
+        gate.open()
+
+
 def test_the_exception(make_executor):
     with make_executor(1) as executor:
         future = executor.submit(fail, ValueError("v"))
