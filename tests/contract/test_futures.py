@@ -52,15 +52,15 @@ def test_result_and_exception_with_a_timeout(make_executor, gate):
 
 
 @pytest.mark.parametrize("timeout", [float("inf"), 1e300, 1e19, 2e10])
-def test_a_timeout_longer_than_any_clock_waits(make_executor, libc, timeout):
-    with make_executor(1) as executor:
+def test_a_timeout_longer_than_any_clock_waits(libc, timeout):
+    with FuloadExecutor(1) as executor:
         assert executor.submit(libc.usleep, 20_000).result(timeout) == 0
         assert executor.submit(libc.usleep, 20_000).exception(timeout) is None
 
 
 @pytest.mark.parametrize("timeout", [float("nan"), float("-inf"), -1e300])
-def test_a_timeout_that_is_over(make_executor, gate, timeout):
-    with make_executor(1) as executor, gate:
+def test_a_timeout_that_is_over(gate, timeout):
+    with FuloadExecutor(1) as executor, gate:
         future = executor.submit(pass_gate, gate.path, 5)
         with pytest.raises(concurrent.futures.TimeoutError):
             future.result(timeout)
