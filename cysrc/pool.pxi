@@ -5,8 +5,9 @@ cdef enum:
     WARM_BUDGET = 128 << 20    # bytes of window pages that a pool keeps
     SMALL_COPY = 1 << 20       # longer ones are copied without the lock
 
-_counter = iter(range(1, 1 << 62))
-
+# All pools of this process. A forked child closes what it has of them, even
+# of one that another thread was just making.
+_pools = weakref.WeakSet()
 
 cdef enum:
     ABORTED = -6  # exit code of a worker that SIGABRT ended, its own too
@@ -92,9 +93,7 @@ cdef class Pool:
         self.forks = fuload_forks
         self.name = name
         self.worker_count = workers
-        make_region(&self.region, workers, slots, slot_size, max_payload)
-        self.mapped = True
-        self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))
+        _pools.add(self)
         self.bell.pidfds = <int *>malloc(workers * sizeof(int))
         self.futures = <PyObject **>calloc(slots, sizeof(PyObject *))
         self.generations = <uint32_t *>calloc(slots, sizeof(uint32_t))
@@ -102,9 +101,12 @@ cdef class Pool:
         self.windows = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
         self.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
         if not (self.bell.pidfds and self.futures and self.generations and self.free and self.windows and self.warm):
-            raise MemoryError("no memory for the pool's tables")
+            raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
         for i in range(workers):
             self.bell.pidfds[i] = -1
+        self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
+        make_region(&self.region, workers, slots, slot_size, max_payload)
+        self.mapped = True
         for i in range(slots):
             self.free[i] = slots - 1 - i
         self.free_count = slots
@@ -155,22 +157,23 @@ cdef class Pool:
 
     cdef void unmap(self) noexcept:
         cdef uint32_t i
-        cdef bint ours = self.forks == fuload_forks
-        if not self.mapped:
-            return
-        self.mapped = False
-        if ours:
+        if self.mapped and self.forks == fuload_forks:
             for i in range(2 * self.region.header.slots):
                 if self.windows[i].at != NULL:
                     munmap(self.windows[i].at, self.windows[i].size)
             munmap(self.region.base, self.region.header.base_size)
-        close(self.region.fd)
+        self.mapped = False
+        if self.region.fd >= 0:
+            close(self.region.fd)
+            self.region.fd = -1
         if self.bell.fd >= 0:
             close(self.bell.fd)
+            self.bell.fd = -1
         if self.bell.pidfds != NULL:
             for i in range(self.worker_count):
                 if self.bell.pidfds[i] >= 0:
                     close(self.bell.pidfds[i])
+                    self.bell.pidfds[i] = -1
 
     def close(self):
         """Every worker is reaped: give the memory back. A thread that still
@@ -1228,9 +1231,16 @@ cdef class Pool:
     def forget_in_child(self):
         """After os.fork() in the child: this copy is inert, and keeps nothing
         of the parent's pool alive."""
-        if self.mapped:
-            self.unmap()
+        self.unmap()
         self.crew = None
+
+
+def _forget_in_child():
+    for pool in list(_pools):
+        pool.forget_in_child()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 cdef extern from *:

@@ -51,6 +51,7 @@ cdef extern from "protocol/message.h" nogil:
         fl_word *flags
         fl_function *functions
         uint32_t flag_words
+        bint keep_from_children
     ctypedef struct fl_mapping "struct fl_mapping":
         char *at
         size_t size

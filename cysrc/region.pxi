@@ -69,17 +69,19 @@ cdef extern from *:
 fuload_count_forks()
 
 
-cdef int high_descriptor(int fd) except -1:
-    """The same file at 3 or above: closed standard streams do no harm."""
-    cdef int high
+cpdef int high_descriptor(int fd, str call) except -1:
+    """The same file at 3 or above: closed standard streams do no harm. `call`
+    has made it, and may have failed; on an error it is closed."""
+    cdef int high, number
     if fd < 0:
-        raise OSError(errno, os.strerror(errno))
+        raise _errors.refused(call, errno)
     if fd > 2:
         return fd
     high = fcntl(fd, F_DUPFD_CLOEXEC, 3)
+    number = errno
     close(fd)
     if high < 0:
-        raise OSError(errno, os.strerror(errno))
+        raise _errors.refused("fcntl", number)
     return high
 
 
@@ -87,29 +89,41 @@ cdef int make_region(fl_region *r, uint32_t workers, uint32_t slots, uint32_t sl
                      uint64_t max_payload) except -1:
     """A sealed memfd with a planned header, mapped. On an error nothing is left."""
     cdef fl_header plan
-    cdef void *base
-    cdef int fd = high_descriptor(memfd_create(b"fuload", MFD_CLOEXEC | MFD_ALLOW_SEALING))
+    cdef int fd
     memset(&plan, 0, sizeof(plan))
     fl_layout_plan(&plan, workers, slots, slot_size, max_payload)
-    if plan.total_size > <uint64_t>1 << 62:
+    fd = high_descriptor(memfd_create(b"fuload", MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create")
+    try:
+        size_region(fd, &plan)
+        map_region(r, fd, &plan)
+    except BaseException:
         close(fd)
-        raise ValueError(f"slots * max_payload must fit the address space, not {slots} * {max_payload}")
-    if ftruncate(fd, <long>plan.total_size) != 0 or \
-            fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0:
-        number = errno
-        close(fd)
-        raise OSError(number, f"cannot size the pool's memory ({plan.total_size} bytes of address "
-                              f"space): {os.strerror(number)}")
-    base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        raise
+    return 0
+
+
+cdef int size_region(int fd, fl_header *plan) except -1:
+    if ftruncate(fd, <long>plan.total_size) != 0:
+        raise _errors.refused(f"ftruncate of the pool's memory ({plan.total_size} bytes of address space)", errno)
+    if fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0:
+        raise _errors.refused("fcntl(F_ADD_SEALS)", errno)
+    return 0
+
+
+cdef int map_region(fl_region *r, int fd, fl_header *plan) except -1:
+    cdef int number
+    cdef void *base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
     if base == MAP_FAILED:
-        number = errno
-        close(fd)
-        raise OSError(number, f"cannot map the pool's memory ({plan.base_size} bytes): {os.strerror(number)}")
+        raise _errors.refused(f"mmap of the pool's memory ({plan.base_size} bytes)", errno)
     # A forked child of the parent must not reach into the pool.
-    madvise(base, plan.base_size, MADV_DONTFORK)
+    if madvise(base, plan.base_size, MADV_DONTFORK) != 0:
+        number = errno
+        munmap(base, plan.base_size)
+        raise _errors.refused("madvise(MADV_DONTFORK)", number)
     madvise(base, plan.base_size, MADV_DONTDUMP)
-    memcpy(base, &plan, sizeof(plan))
+    memcpy(base, plan, sizeof(plan[0]))
     fl_region_bind(r, fd, base)
+    r.keep_from_children = True
     fl_ring_clear(r)
     return 0
 

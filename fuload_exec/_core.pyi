@@ -45,6 +45,8 @@ class CoreFuture(Generic[_T]):
     @property
     def timing(self) -> tuple[float | None, float | None]: ...
 
+def high_descriptor(fd: int, call: str) -> int: ...
+
 class Pool:
     crew: Crew | None
     setup: Callable[[], tuple[bytes, bytes]] | None

@@ -25,15 +25,33 @@ Address = tuple[int, int, int]
 class Lender:
     """The parent's side. It never waits for a worker."""
 
+    # close() finds these, however little of the object was made.
+    ends: tuple[_socket.socket, ...] = ()
+    fd = far = -1
+    lent: dict[int, int] = {}
+
     def __init__(self) -> None:
-        near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self.fd = _above_standard_streams(near.detach())
-        self.far = _above_standard_streams(far.detach())
-        status = os.fstat(self.far)
-        self.address: Address = (self.far, status.st_dev, status.st_ino)
-        self.lent: dict[int, int] = {}
+        self.address: Address = (-1, 0, 0)
+        self.lent = {}
         self.holds: object = None  # what the lent descriptors and names belong to lives as long
         self._numbers = itertools.count()
+
+    def open(self) -> None:
+        """Apart from the object, and all of it kept in the object, so that who
+        owns that can close what there is: on an error, and in a forked child."""
+        try:
+            self.ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        except OSError as error:
+            from . import _errors
+
+            raise _errors.refused("socketpair", error.errno or 0) from None
+        self.ends = (_above_standard_streams(self.ends[0]), self.ends[1])
+        self.ends = (self.ends[0], _above_standard_streams(self.ends[1]))
+        self.ends[0].setblocking(False)  # whatever socket.setdefaulttimeout() says
+        self.ends[1].setblocking(True)
+        self.fd, self.far = (end.fileno() for end in self.ends)
+        status = os.fstat(self.far)
+        self.address = (self.far, status.st_dev, status.st_ino)
 
     def keep(self, fd: int) -> int:
         """Lend a duplicate of `fd`; the number under which workers ask for it."""
@@ -47,24 +65,20 @@ class Lender:
 
     def serve(self) -> None:
         """Answer the requests that are there."""
-        requests = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self.fd)
-        try:
-            while True:
-                try:
-                    what, ancillary, _, _ = requests.recvmsg(
-                        32, _ROOM, _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
-                    )
-                except BlockingIOError:
-                    return
-                received = _received(ancillary)
-                try:
-                    if received:
-                        self._answer(what, received[0])
-                finally:
-                    for fd in received:
-                        os.close(fd)
-        finally:
-            requests.detach()
+        while True:
+            try:
+                what, ancillary, _, _ = self.ends[0].recvmsg(
+                    32, _ROOM, _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            received = _received(ancillary)
+            try:
+                if received:
+                    self._answer(what, received[0])
+            finally:
+                for fd in received:
+                    os.close(fd)
 
     def _answer(self, what: bytes, to: int) -> None:
         try:
@@ -74,9 +88,9 @@ class Lender:
             pass  # it sees its end closed
 
     def close(self) -> None:
-        for fd in (self.fd, self.far):
-            if fd >= 0:
-                os.close(fd)
+        for end in self.ends:
+            end.close()
+        self.ends = ()
         self.fd = self.far = -1
         self.take_back(list(self.lent))
         self.holds = None
@@ -159,11 +173,11 @@ def _tracker() -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _above_standard_streams(fd: int) -> int:
-    if fd > 2:
-        return fd
-    import fcntl
+def _above_standard_streams(end: _socket.socket) -> _socket.socket:
+    if end.fileno() > 2:
+        return end
+    from ._core import high_descriptor
 
-    above = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(fd)
+    above = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, high_descriptor(os.dup(end.fileno()), "dup"))
+    end.close()
     return above

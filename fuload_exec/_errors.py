@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import signal
 import sys
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -16,6 +19,32 @@ __all__ = [
     "UnpickleError",
     "WorkerCrashed",
 ]
+
+
+# What is short when a system call says so: the limit that the message names.
+_LIMITS = {
+    errno.EMFILE: "RLIMIT_NOFILE",
+    errno.ENOMEM: "RLIMIT_AS",
+    errno.EFBIG: "RLIMIT_FSIZE",
+    errno.EAGAIN: "RLIMIT_NPROC",
+}
+
+
+def refused(call: str, number: int) -> OSError:
+    """The error of a system call, with its name and the limit that may be why.
+
+    >>> str(refused("eventfd", errno.EMFILE)).startswith("[Errno 24] eventfd: Too many open files (RLIMIT_NOFILE is ")
+    True
+    """
+    text = f"{call}: {os.strerror(number)}"
+    if number == errno.ENFILE:
+        text += " (in the whole system: fs.file-max)"
+    name = _LIMITS.get(number)
+    if name is not None:
+        limit = resource.getrlimit(getattr(resource, name))[0]
+        if limit != resource.RLIM_INFINITY:
+            text += f" ({name} is {limit})"
+    return OSError(number, text)
 
 
 def _describe_exit(exitcode: int | None) -> str:

@@ -14,6 +14,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _parameters as parameters
+from . import _supervisor
 from ._arrays import NativeMap, map_array
 from ._core import Pool, Submitter, item_formats
 from ._descriptors import Lender
@@ -40,7 +41,6 @@ __all__ = ["FuloadExecutor", "OptionsView"]
 # About what waking a sleeping process costs.
 _SPIN_SECONDS = 50e-6
 
-_live: weakref.WeakSet[Crew] = weakref.WeakSet()
 _exiting = False
 
 
@@ -242,6 +242,8 @@ class FuloadExecutor(_PoolExecutor):
     Raises:
         TypeError, ValueError: a bad parameter; the message names it, what was
             given and what is allowed.
+        OSError, MemoryError: a limit of this process is reached; the message
+            names the system call and the limit, and nothing is left.
 
     >>> with FuloadExecutor(2) as executor:
     ...     list(executor.map(pow, [2, 3], [10, 2]))
@@ -315,10 +317,13 @@ class FuloadExecutor(_PoolExecutor):
             self._crew = Crew(pool, [name], worker_program(), env, handle_sigint, False)
         else:
             self._crew = Crew(pool, command, command[0], env, handle_sigint, True)
-        pool.setup = _PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
-        self._use(pool, timeout, max_retries)
-        _live.add(self._crew)
-        self._ended = weakref.finalize(self, Crew.close, self._crew)
+        try:
+            pool.setup = _PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
+            self._use(pool, timeout, max_retries)
+            self._ended = weakref.finalize(self, Crew.close, self._crew)
+        except BaseException:
+            self._crew.abandon()
+            raise
         self._ended.atexit = False
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -478,7 +483,7 @@ _registered = False
 def _finish_all() -> None:
     global _exiting
     _exiting = True
-    for crew in list(_live):
+    for crew in list(_supervisor.crews):
         if crew.pool.owner == os.getpid():
             crew.pool.exiting = not crew.pool.closing
             crew.close()

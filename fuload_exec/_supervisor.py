@@ -14,6 +14,7 @@ import select
 import signal
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 # How often, while tasks are unfinished, it looks whether SIGINT still reaches us.
 _LOOK_SECONDS = 0.05
 _LONGEST_WAIT = 3600.0  # epoll counts milliseconds in an int
+
+# Every crew that there is, recruited or not: a forked child closes what it has
+# of them.
+crews: weakref.WeakSet[Crew] = weakref.WeakSet()
 
 _lock = threading.RLock()
 _current: Supervisor | None = None
@@ -250,12 +255,11 @@ def _forget_in_child() -> None:
     _lock = threading.RLock()
     supervisor, _current = _current, None
     _core.sigint_handled(_core.sigint_seen())
-    if supervisor is None:
-        return
-    _watch_signal_module(False)
-    supervisor.interrupted = threading.Condition()
-    supervisor._close()
-    for crew in supervisor.crews:
+    if supervisor is not None:
+        _watch_signal_module(False)
+        supervisor.interrupted = threading.Condition()
+        supervisor._close()
+    for crew in list(crews):
         crew.forget_in_child()
 
 

@@ -78,6 +78,12 @@ class Crew:
         self.leaving = False
         self.lender = Lender()
         pool.crew = self
+        _supervisor.crews.add(self)
+        try:
+            self.lender.open()
+        except BaseException:
+            self.abandon()
+            raise
 
     # -- from any thread ------------------------------------------------------
 
@@ -204,6 +210,10 @@ class Crew:
         self.pool.close()
         self.lender.close()
         self.finished.set()
+
+    def abandon(self) -> None:
+        """The executor could not be made: leave nothing. No thread was started."""
+        self._finish()
 
     def _watch_lender(self) -> None:
         assert self.supervisor is not None

@@ -160,6 +160,9 @@ struct fl_region {
     char *slots;
     uint32_t ring_mask;
     uint32_t flag_words;
+    /* Children that this process forks do not have its windows. The parent's
+     * must not; those of a worker are made by tasks, which may read on. */
+    bool keep_from_children;
 };
 
 /* A piece of a window, mapped in this process. */
@@ -247,6 +250,7 @@ static inline void fl_region_bind(struct fl_region *r, int fd, void *base)
 {
     struct fl_header *h = (struct fl_header *)base;
 
+    memset(r, 0, sizeof *r);
     r->fd = fd;
     r->base = (char *)base;
     r->header = h;
@@ -338,6 +342,13 @@ static inline char *fl_window_map(const struct fl_region *r, struct fl_mapping *
               (off_t)fl_window_at(r, slot, half));
     if (at == MAP_FAILED)
         return NULL;
+    if (r->keep_from_children && madvise(at, want, MADV_DONTFORK) != 0) {
+        int number = errno;
+
+        munmap(at, want);
+        errno = number;
+        return NULL;
+    }
     madvise(at, want, MADV_DONTDUMP);
     if (m->at)
         munmap(m->at, m->size);

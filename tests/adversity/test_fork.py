@@ -120,6 +120,134 @@ def test_child_holds_nothing_of_the_pool(pool, libc):
     assert in_child(child) == 0
 
 
+HELD = """
+def held():
+    names = []
+    for n in os.listdir("/proc/self/fd"):
+        try:
+            names.append(os.readlink(f"/proc/self/fd/{n}").split(":")[0])
+        except FileNotFoundError:
+            pass
+    with open("/proc/self/maps") as maps:
+        mapped = sum("memfd:" in line for line in maps)
+    return sorted(n for n in names if not n.startswith("/")), mapped
+
+def in_child(do):
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(readable)
+        os.write(writable, json.dumps(do()).encode())
+        os._exit(0)
+    os.close(writable)
+    with open(readable) as said:
+        found = json.loads(said.read())
+    os.waitpid(pid, 0)
+    return found
+"""
+
+
+def test_child_has_no_window(program):
+    """Neither of what waits, runs or is finished: it could write there, and
+    would keep the pages as long as it lives."""
+    p = program(HELD + """
+executor = FuloadExecutor(2, slots=8)
+data = bytes(3_000_000)
+executor.submit(len, data).result(timeout=20)
+assert len(executor.submit(bytes, 3_000_000).result(timeout=20)) == 3_000_000
+gate = os.path.join(FOLDER, "gate")
+os.mkfifo(gate)
+libc.open.argtypes, libc.open.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_int
+waiting = [executor.submit(libc.open, gate.encode(), os.O_RDONLY) for _ in range(2)]
+buffers = [bytearray(data) for _ in range(3)]
+libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
+futures = [executor.submit(libc.memset, b, 1, len(b)) for b in buffers]
+assert held()[1] >= 4
+report(child=in_child(held))
+open(gate, "w").close()
+for f in futures:
+    f.result(timeout=20)
+report(ones=sum(b.count(1) for b in buffers))
+executor.shutdown()
+""")
+    assert p.exit(40) == 0, p.errors()
+    names, mapped = p.reports()["child"]
+    assert mapped == 0 and "anon_inode" not in names and names.count("socket") == 0, names
+    assert p.reports()["ones"] == 9_000_000
+
+
+def test_memory_of_a_pool_is_given_back_though_a_child_lives(program):
+    p = program(HELD + """
+executor = FuloadExecutor(1)
+region = next(f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd") if "memfd:fuload" in os.readlink(f"/proc/self/fd/{n}"))
+executor.submit(len, bytes(30_000_000)).result(timeout=20)
+assert os.stat(region).st_blocks * 512 >= 30_000_000
+inode = str(os.stat(region).st_ino)
+readable, writable = os.pipe()
+pid = os.fork()
+if not pid:
+    os.read(readable, 1)
+    os._exit(0)
+executor.shutdown()
+holders = []
+for process in ("self", str(pid)):
+    with open(f"/proc/{process}/maps") as maps:
+        holders += [line for line in maps if "memfd:" in line and line.split()[4] == inode]
+holders += [fd for fd in os.listdir("/proc/self/fd") if fd == region.rsplit("/", 1)[1]]
+holders += [fd for fd in os.listdir(f"/proc/{pid}/fd") if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:")]
+report(holders=holders)
+os.write(writable, b"x")
+os.waitpid(pid, 0)
+""")
+    assert p.exit(40) == 0, p.errors()
+    assert p.reports()["holders"] == []
+
+
+def test_child_holds_no_descriptor_of_a_pool_that_was_never_used(program):
+    """A server makes its pool before it forks, and uses it later, or never."""
+    p = program(HELD + """
+before = held()
+first, second = FuloadExecutor(1), FuloadExecutor(2)
+assert held() != before
+report(before=in_child(lambda: None) or before, child=in_child(held))
+report(results=[e.submit(libc.abs, -7).result(timeout=20) for e in (first, second)])
+first.shutdown()
+second.shutdown()
+""")
+    assert p.exit(40) == 0, p.errors()
+    names, mapped = p.reports()["child"]
+    # The test's own pipe to the child.
+    assert sorted(n for n in names if n != "pipe") == sorted(n for n in p.reports()["before"][0] if n != "pipe")
+    assert mapped == 0 and p.reports()["results"] == [7, 7]
+
+
+def test_child_of_a_fork_in_the_middle_of_a_constructor(program):
+    """Every line of Python in it is a place where another thread may fork."""
+    p = program(HELD + """
+FuloadExecutor(1).shutdown()
+before, found, places = held(), [], 0
+
+def fork_here(frame, event, argument):
+    global places
+    if "fuload_exec" in frame.f_code.co_filename:
+        sys.settrace(None)
+        names, mapped = in_child(held)
+        places += 1
+        if mapped or [n for n in names if n != "pipe"] != [n for n in before[0] if n != "pipe"]:
+            found.append((frame.f_code.co_name, frame.f_lineno, names, mapped))
+        sys.settrace(fork_here)
+    return fork_here
+
+sys.settrace(fork_here)
+executor = FuloadExecutor(1)
+sys.settrace(None)
+report(found=found, places=places, result=executor.submit(libc.abs, -7).result(timeout=20))
+executor.shutdown()
+""")
+    assert p.exit(60) == 0, p.errors()
+    assert p.reports()["found"] == [] and p.reports()["places"] > 20 and p.reports()["result"] == 7
+
+
 def test_child_exits_as_a_program_does(program):
     """Exit handlers run in the child, too; the parent's pool must not mind."""
     p = program("""
