@@ -215,15 +215,27 @@ cdef object load(list views, Kept kept):
 
 
 cdef object described_function(uint32_t number):
-    cdef const fl_description *d
     fn = functions.get(number)
     if fn is None:
-        d = fl_description_map(&worker.region, number)
-        if d == NULL or d.kind != FL_DESCRIBE_PYTHON:
+        body = described(number, FL_DESCRIBE_PYTHON)
+        if body is None:
             raise ValueError(f"the request names no callable ({number})")
-        fn = pickle_loads(PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size))
+        fn = pickle_loads(body)
         functions[number] = fn
     return fn
+
+
+cdef bytes described(uint32_t number, uint32_t kind):
+    """What a description of this kind holds, or None."""
+    cdef const fl_description *d = fl_description_map(&worker.region, number)
+    if d == NULL:
+        return None
+    try:
+        if d.kind == kind:
+            return PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size)
+        return None
+    finally:
+        fl_description_unmap(&worker.region, number, d)
 
 
 # -- replies: prepared here, sent when nothing of the task is left ------------------
@@ -351,19 +363,18 @@ cdef int reply_error(int kind, object error) except -1:
 cdef bint set_up() except -1:
     """Before the first task. False: it failed, and that is the reply."""
     global is_set_up, failed_setup
-    cdef const fl_description *d
     if failed_setup is not None:
         reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
         return False
     if is_set_up:
         return True
     is_set_up = True
-    d = fl_description_map(&worker.region, worker.region.header.setup_function)
-    if d == NULL or d.kind != FL_DESCRIBE_SETUP:
-        return True
     try:
+        prepared = described(worker.region.header.setup_function, FL_DESCRIBE_SETUP)
+        if prepared is None:
+            return True
         from fuload_exec import _worker_setup
-        _worker_setup.prepare(PyBytes_FromStringAndSize(fl_description_body(d), <Py_ssize_t>d.body_size), worker.index)
+        _worker_setup.prepare(prepared, worker.index)
     except BaseException as error:
         failed_setup = traceback_text(error)
         reply_text(FL_REPLY_SETUP_FAILED, failed_setup)

@@ -58,6 +58,7 @@ cdef extern from "protocol/message.h" nogil:
     uint64_t fl_round(uint64_t n, uint64_t grain)
     uint64_t fl_now()
     void fl_pause()
+    bint fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
     void fl_layout_plan(fl_header *h, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
     void fl_region_bind(fl_region *r, int fd, void *base)
     fl_slot *fl_slot_at(fl_region *r, uint32_t slot)
@@ -142,4 +143,5 @@ cdef extern from "protocol/message.h" nogil:
     bint fl_reply_check(fl_region *r, fl_slot *s)
     bint fl_pickle_check(const char *payload, uint64_t size, uint64_t *stream_at)
     const fl_description *fl_description_map(fl_region *r, uint32_t id)
+    void fl_description_unmap(fl_region *r, uint32_t id, const fl_description *d)
     const char *fl_description_body(const fl_description *d)

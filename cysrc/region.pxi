@@ -85,6 +85,11 @@ cpdef int high_descriptor(int fd, str call) except -1:
     return high
 
 
+def region_possible(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload):
+    """What workers ask when they attach; the executor asks before it makes a pool."""
+    return fl_layout_possible(workers, slots, slot_size, max_payload)
+
+
 cdef int make_region(fl_region *r, uint32_t workers, uint32_t slots, uint32_t slot_size,
                      uint64_t max_payload) except -1:
     """A sealed memfd with a planned header, mapped. On an error nothing is left."""

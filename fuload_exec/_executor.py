@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _parameters as parameters
 from . import _supervisor
 from ._arrays import NativeMap, map_array
-from ._core import Pool, Submitter, item_formats
+from ._core import Pool, Submitter, item_formats, region_possible
 from ._descriptors import Lender
 from ._future import FuloadFuture
 from ._map import map_calls
@@ -281,8 +281,8 @@ class FuloadExecutor(_PoolExecutor):
         slots = parameters.whole_number("slots", slots, 1, parameters.MOST_SLOTS)
         slot_size = parameters.whole_number("slot_size", slot_size, 64, parameters.MOST_SLOT_SIZE)
         max_payload = parameters.whole_number("max_payload", max_payload, 0, parameters.MOST_PAYLOAD)
-        if slots * (2 * max_payload + slot_size) > parameters.ADDRESS_SPACE:
-            raise ValueError(f"slots * max_payload must be at most 2**61 bytes, got {slots} * {max_payload}")
+        if not region_possible(max_workers or 1, slots, slot_size, max_payload):
+            raise ValueError(f"slots * max_payload must be at most 2**60 bytes, got {slots} * {max_payload}")
         if max_pending is not None:
             max_pending = parameters.whole_number("max_pending", max_pending, 1, 1 << 60)
         if spin is not None:

@@ -279,7 +279,8 @@ static inline bool fl_description_check(const struct fl_description *d, uint64_t
     return !listed || (d->body_size && !end[-1]);
 }
 
-/* Worker: the description with this id, checked, or NULL. It stays mapped. */
+/* Worker: the description with this id, checked, or NULL. It stays mapped
+ * until fl_description_unmap: a process may have 65530 mappings in all. */
 static inline const struct fl_description *fl_description_map(const struct fl_region *r, uint32_t id)
 {
     const struct fl_header *h = r->header;
@@ -304,6 +305,13 @@ static inline const struct fl_description *fl_description_map(const struct fl_re
         return d;
     munmap(at, f.at - start + f.length);
     return NULL;
+}
+
+static inline void fl_description_unmap(const struct fl_region *r, uint32_t id, const struct fl_description *d)
+{
+    uint64_t before = r->functions[id].at % FL_GRAIN;
+
+    munmap((char *)d - before, before + r->functions[id].length);
 }
 
 static inline const uint8_t *fl_description_types(const struct fl_description *d)

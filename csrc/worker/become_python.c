@@ -31,5 +31,6 @@ void fl_become_python(struct fl_worker *w)
     execv(argv[0], argv);
     fl_signals_wake(w);
     snprintf(why, sizeof why, "cannot exec %s: %s", argv[0], strerror(errno));
+    fl_description_unmap(&w->region, w->region.header->host_function, d);
     fl_reply_bytes(w, FL_REPLY_REFUSED, why, strlen(why));
 }

@@ -143,23 +143,12 @@ static void *find_symbol(struct fl_worker *w, const struct fl_description *d, ch
     return symbol;
 }
 
-const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why,
-                                           size_t size, enum fl_reply_kind *kind)
+static struct fl_callable *look_up(struct fl_worker *w, const struct fl_description *d, char *why, size_t size,
+                                   enum fl_reply_kind *kind)
 {
-    const struct fl_description *d;
+    void *symbol = find_symbol(w, d, why, size);
     struct fl_callable *c;
-    void *symbol;
 
-    if (id < FL_MAX_FUNCTIONS && w->callables[id])
-        return w->callables[id];
-    fl_check_descriptors(w);
-    d = fl_description_map(&w->region, id);
-    if (!d || (d->kind != FL_DESCRIBE_FUNCTION && d->kind != FL_DESCRIBE_TASK)) {
-        snprintf(why, size, "the request names no function");
-        *kind = FL_REPLY_REFUSED;
-        return NULL;
-    }
-    symbol = find_symbol(w, d, why, size);
     if (!symbol) {
         *kind = FL_REPLY_NO_LIBRARY;
         return NULL;
@@ -167,7 +156,6 @@ const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, cha
     c = calloc(1, sizeof *c);
     if (c) {
         c->kind = d->kind;
-        c->name = fl_description_name(d);
         c->at.symbol = symbol;
     }
     if (!c || (c->kind == FL_DESCRIBE_FUNCTION && !fl_signature_prepare(c, d))) {
@@ -176,7 +164,28 @@ const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, cha
         *kind = FL_REPLY_REFUSED;
         return NULL;
     }
-    return w->callables[id] = c;
+    return c;
+}
+
+const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why,
+                                           size_t size, enum fl_reply_kind *kind)
+{
+    const struct fl_description *d;
+
+    if (id < FL_MAX_FUNCTIONS && w->callables[id])
+        return w->callables[id];
+    fl_check_descriptors(w);
+    d = fl_description_map(&w->region, id);
+    if (d && (d->kind == FL_DESCRIBE_FUNCTION || d->kind == FL_DESCRIBE_TASK)) {
+        w->callables[id] = look_up(w, d, why, size, kind);
+    } else {
+        snprintf(why, size, "the request names no function");
+        *kind = FL_REPLY_REFUSED;
+    }
+    if (!d)
+        return NULL;
+    fl_description_unmap(&w->region, id, d);
+    return w->callables[id];
 }
 
 void fl_libraries_close(void)

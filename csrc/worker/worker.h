@@ -112,7 +112,6 @@ void fl_libraries_close(void);
 
 struct fl_callable {
     uint32_t kind;
-    const char *name;
     union {
         void *symbol;
         void (*function)(void);

@@ -90,6 +90,27 @@ def test_more_address_space_than_there_is():
         FuloadExecutor(slots=32768, max_payload=1 << 46)
 
 
+@pytest.mark.parametrize(
+    ("slots", "max_payload"),
+    [(slots, (1 << shift) + more) for slots in (1, 2, 16384, 16385, 32767, 32768) for shift in (45, 46) for more in (-1, 0, 1)],
+)
+def test_what_the_parent_accepts_workers_accept(libc, slots, max_payload):
+    """Two numbers that are possible each by itself."""
+    if max_payload > 1 << 46:
+        with pytest.raises(ValueError, match="max_payload"):
+            FuloadExecutor(1, slots=slots, max_payload=max_payload)
+        return
+    try:
+        executor = FuloadExecutor(1, slots=slots, max_payload=max_payload, slot_size=64)
+    except ValueError as error:
+        assert slots * max_payload > 1 << 60
+        assert f"{slots} * {max_payload}" in str(error) and "2**60" in str(error)
+        return
+    with executor:
+        assert slots * max_payload <= 1 << 60
+        assert executor.submit(libc.abs, -3).result(timeout=30) == 3
+
+
 def test_a_parameter_that_does_not_exist():
     with pytest.raises(TypeError, match="no_such_parameter"):
         FuloadExecutor(no_such_parameter=1)
