@@ -521,7 +521,11 @@ cdef class Pool:
             self.wait_ns += future.started_ns - future.submitted_ns
         if future.kind == FL_REPLY_TOO_LARGE:
             future._value = self.max_payload
-        if future.kind < FL_REPLY_RETURNED or (size == 0 and future.kind != FL_REPLY_BYTES):
+        if future.kind < FL_REPLY_RETURNED:
+            return 0
+        if future.scalar and fl_reply_sized(future.kind):
+            self.warm_up(slot, FL_REPLY, min(future.scalar, self.region.header.half_size))
+        if size == 0 and future.kind != FL_REPLY_BYTES:
             return 0
         if size <= self.region.header.slot_size:
             at = fl_slot_area(&self.region, slot, FL_REPLY)
@@ -558,15 +562,12 @@ cdef class Pool:
         return 0
 
     cdef int cool_down(self, uint32_t slot) except -1:
-        """Give a free slot's window pages back to the system."""
-        cdef int half
-        for half in range(2):
-            if self.warm[2 * slot + half]:
-                fallocate(self.region.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                          <long>fl_window_at(&self.region, slot, <fl_half>half),
-                          <long>fl_round(self.warm[2 * slot + half], FL_GRAIN))
-                self.warm_total -= self.warm[2 * slot + half]
-                self.warm[2 * slot + half] = 0
+        """Give a slot's window pages back to the system, all: a worker that has
+        died did not say how many it had touched."""
+        fallocate(self.region.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  <long>fl_window_at(&self.region, slot, FL_REQUEST), <long>(2 * self.region.header.half_size))
+        self.warm_total -= self.warm[2 * slot] + self.warm[2 * slot + 1]
+        self.warm[2 * slot] = self.warm[2 * slot + 1] = 0
         return 0
 
     cdef int defer(self, CoreFuture future) except -1:
@@ -910,6 +911,7 @@ cdef class Pool:
             word = fl_slot_look(fl_slot_at(&self.region, slot))
             if fl_word_owner(word) == index + 1 and fl_word_state(word) == FL_CONDEMNED and \
                     self.futures[slot] == NULL:
+                self.cool_down(slot)
                 self.free_slot(slot)
         memset(&self.region.blocks[index], 0, sizeof(fl_block))
         close(self.bell.pidfds[index])
@@ -956,6 +958,7 @@ cdef class Pool:
         cdef Task *task = future.again
         self.futures[slot] = NULL
         future.slot = -1
+        self.cool_down(slot)  # before anybody hears of it, and needs memory
         if future.retries and task != NULL and self.broken is None and not self.forced:
             self.free_slot(slot)
             future.retries -= 1

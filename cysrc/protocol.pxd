@@ -140,6 +140,7 @@ cdef extern from "protocol/message.h" nogil:
     uint64_t fl_item_size(uint32_t type)
     uint64_t fl_cell_size(uint32_t type)
     uint64_t fl_cell_at(uint64_t end, uint32_t type)
+    bint fl_reply_sized(uint32_t kind)
     bint fl_reply_check(fl_region *r, fl_slot *s)
     bint fl_pickle_check(const char *payload, uint64_t size, uint64_t *stream_at)
     const fl_description *fl_description_map(fl_region *r, uint32_t id)

@@ -132,7 +132,7 @@ struct fl_slot {
     uint16_t reply_kind;   /* written by the worker before done, as all below */
     uint64_t request_size;
     uint64_t reply_size;
-    uint64_t reply_scalar;
+    uint64_t reply_scalar; /* the value; of a reply with bytes, how many of its window were touched */
     uint64_t started_ns;   /* CLOCK_MONOTONIC; 0 while the worker only gets ready */
     uint64_t finished_ns;
     int32_t reply_status;

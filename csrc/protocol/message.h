@@ -213,15 +213,22 @@ static inline uint64_t fl_cell_at(uint64_t end, uint32_t type)
     return type == FL_F80 || type == FL_STRUCT ? fl_round(end, 16) : end;
 }
 
-/* Parent: can this be what a worker wrote? Only then is anything used. Each
- * field is read once, so that what was checked is what was looked up with. */
-static inline bool fl_reply_check(const struct fl_region *r, const struct fl_slot *s)
+/* May a reply of this kind have bytes? Then its scalar says how far into the
+ * window the worker may have written, which is no less than it has bytes there. */
+static inline bool fl_reply_sized(uint32_t kind)
 {
     static const uint8_t sized[] = {0,
 #define FL_SIZED(name, has) has,
         FL_REPLIES(FL_SIZED)
 #undef FL_SIZED
     };
+    return kind < FL_REPLY_KINDS && sized[kind];
+}
+
+/* Parent: can this be what a worker wrote? Only then is anything used. Each
+ * field is read once, so that what was checked is what was looked up with. */
+static inline bool fl_reply_check(const struct fl_region *r, const struct fl_slot *s)
+{
     uint16_t kind = *(const volatile uint16_t *)&s->reply_kind;
     uint64_t size = *(const volatile uint64_t *)&s->reply_size;
 
@@ -229,7 +236,7 @@ static inline bool fl_reply_check(const struct fl_region *r, const struct fl_slo
         return false;
     if (kind == FL_REPLY_RETURNED && size < sizeof(struct fl_returned))
         return false;
-    return size <= (sized[kind] ? r->header->max_payload : 0);
+    return size <= (fl_reply_sized(kind) ? r->header->max_payload : 0);
 }
 
 /* Either side: do stream and buffers lie inside `size` bytes? Gives the offset

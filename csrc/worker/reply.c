@@ -63,6 +63,8 @@ char *fl_reply_reserve(struct fl_worker *w, uint64_t size)
         call->reply_room = slot_size;
         return call->reply = area;
     }
+    if (size > call->reply_reach)
+        call->reply_reach = size;
     if (call->reply && call->reply != area && size <= call->reply_room)
         return call->reply;
     /* A longer mapping of the same pages: what stands there stays. */
@@ -84,6 +86,17 @@ static void wait_to_be_killed(const struct fl_worker *w)
 {
     while (!w->interrupted)
         pause();
+}
+
+/* The reply is not in its window after all, and has no bytes: nobody would
+ * hear of the pages that were touched there, so they are given back. Not by way
+ * of the descriptor, which a task may have closed. */
+static void drop_window(struct fl_worker *w)
+{
+    struct fl_mapping *m = &w->windows[w->call.index][FL_REPLY];
+
+    if (m->at)
+        madvise(m->at, m->size, MADV_REMOVE);
 }
 
 void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
@@ -108,6 +121,10 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
     }
     if (call->reply == fl_slot_area(&w->region, call->index, FL_REPLY) && *guard_of(w) != GUARD)
         end_corrupted(w, "a task wrote past the end of its reply");
+    if (fl_reply_sized(kind))
+        s->reply_scalar = call->reply_reach;
+    else if (call->reply_reach)
+        drop_window(w);
     s->reply_kind = (uint16_t)kind;
     s->reply_size = call->reply_size;
     s->reply_status = call->status;

@@ -29,7 +29,7 @@ static void begin_call(struct fl_worker *w, uint32_t index, uint32_t generation)
     call->request_size = s->request_size;
     call->request = fl_slot_area(&w->region, index, FL_REQUEST);
     call->reply = NULL;
-    call->reply_room = call->reply_size = call->reply_wanted = call->reserved = 0;
+    call->reply_room = call->reply_size = call->reply_wanted = call->reserved = call->reply_reach = 0;
     call->status = 0;
 }
 

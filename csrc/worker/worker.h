@@ -45,6 +45,7 @@ struct fl_call {
     uint64_t reply_size;
     uint64_t reply_wanted; /* what was asked for when it was too much */
     uint64_t reserved;     /* what a plug-in has reserved or written */
+    uint64_t reply_reach;  /* the most bytes that were asked for in the window: so far it may have pages */
     int status;
 };
 
