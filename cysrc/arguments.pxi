@@ -71,6 +71,8 @@ cdef int submit_bytes(Pool pool, Callable c, CoreFuture future, tuple args, dict
     cdef Py_buffer *view = &views.view[0]
     if kwargs or len(args) != 1:
         raise TypeError(f"{c.name}() is a plug-in's task and takes one buffer")
+    if is_masked(args[0]):
+        refuse_mask(args[0], f"{c.name}(): its argument")
     try:
         PyObject_GetBuffer(args[0], view, PyBUF_C_CONTIGUOUS)
     except (TypeError, BufferError, ValueError) as error:

@@ -28,6 +28,11 @@ cdef class Callable:
     cdef uint8_t take[64]
     cdef uint8_t codes[64]
     cdef uint16_t at[64]
+    # What a typed pointer points at: the kind of its items, see item_kind(), and
+    # their size. 0: anything.
+    cdef uint8_t items[64]
+    cdef Py_ssize_t item_size[64]
+    cdef set records       # (argument, dtype) that were found to fit
     cdef uint8_t result_code
     cdef object reference  # the weak reference that ends this entry
     cdef object convert    # result: a ctypes type that plain bits are not enough for
@@ -110,9 +115,7 @@ cdef bint is_ndpointer(object argtype):
 
 cdef bint is_address(object ctype):
     """Its instances are addresses of this process, or are made of them."""
-    while is_kind(ctype, Array):
-        ctype = ctype._type_
-    return is_kind(ctype, (Pointer, CFunction, char_p, wchar_p, void_p, ctypes.py_object))
+    return is_kind(base_type(ctype), (Pointer, CFunction, char_p, wchar_p, void_p, ctypes.py_object))
 
 
 cdef list struct_types(object structure, str where, int depth):
@@ -174,8 +177,44 @@ cdef bytes set_argument(Callable c, Py_ssize_t i, object argtype):
         raise TypeError(f"{where} is a pointer to pointers, which mean nothing in another process")
     if is_kind(argtype, (Pointer, Array)) or is_ndpointer(argtype):
         c.codes[i], c.take[i] = FL_ADDRESS, TAKE_ADDRESS
+        if is_kind(argtype, Pointer):
+            set_items(c, i, argtype._type_)
         return bytes([FL_ADDRESS])
     raise TypeError(f"{where} cannot be passed to a worker; scalars, structures, strings, arrays and pointers can")
+
+
+cdef enum:
+    SWAPPED = 0x80  # in Callable.items: of the other byte order
+
+cdef str ITEM_KINDS = "bcB?:b vhilqn:i HILQNP:u efdg:f uw:w"
+cdef uint8_t item_kinds[128]
+def _fill_item_kinds():
+    for group in ITEM_KINDS.split():
+        names, _, kind = group.partition(":")
+        for letter in names:
+            item_kinds[<int>ord(letter)] = <uint8_t>ord(kind)
+_fill_item_kinds()
+
+
+cdef int set_items(Callable c, Py_ssize_t i, object pointee) except -1:
+    """What a buffer for this pointer must hold: items of a kind (bytes are one,
+    whatever their sign), or structures."""
+    c.item_size[i] = ctypes.sizeof(pointee)
+    item = base_type(pointee)
+    if is_simple(item) and item._type_ in letters:
+        c.items[i] = item_kinds[<int>ord(item._type_)]
+        c.item_size[i] = ctypes.sizeof(item)
+        if getattr(item, f"__ctype_{native_order}__", item) is not item:
+            c.items[i] |= SWAPPED
+    else:
+        c.items[i] = c's'
+    return 0
+
+
+cdef object base_type(object ctype):
+    while is_kind(ctype, Array):
+        ctype = ctype._type_
+    return ctype
 
 
 cdef bytes set_result(Callable c, object restype):
@@ -281,13 +320,44 @@ cdef class Views:
 
 
 cdef object refuse(Callable c, Py_ssize_t i, object value, object why):
-    return TypeError(f"{c.name}(): argument {i + 1} ({type_name(c.argtypes[i])}): {why}, got {type(value).__name__}")
+    return TypeError(f"{c.name}(): argument {i + 1} ({type_name(c.argtypes[i])}): {why}, got {given(value)}")
+
+
+cdef str given(object value):
+    """A value's type for a message, and that of its items."""
+    try:
+        items = getattr(value, "dtype", None)
+        if items is None:
+            items = getattr(value, "typecode", None) or (value.format if isinstance(value, memoryview) else None)
+            items = None if items is None else repr(items)
+    except Exception:  # a memoryview that was released, somebody's own property
+        items = None
+    return type(value).__name__ + (f" of {items}" if items is not None else "")
+
+
+cdef bint is_masked(object value):
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, getattr(masked, "MaskedArray", ()))
+
+
+cdef int refuse_masked(Callable c, Py_ssize_t i, object value) except -1:
+    if is_masked(value):
+        refuse_mask(value, f"{c.name}(): argument {i + 1}")
+    return 0
+
+
+def refuse_mask(value, str where):
+    """TypeError for a masked array of NumPy's: its mask would be lost."""
+    if is_masked(value):
+        raise TypeError(f"{where} must be an array without a mask, which C functions do not see, got "
+                        f"{type(value).__name__}: its .filled(value) is one, and so is its .data")
 
 
 cdef int convert_object(Callable c, Py_ssize_t i, object value, char *cell) except -1:
     """Through ctypes: what argtype(value) stores are the cell's bytes."""
     cdef Py_buffer view
     argtype = c.argtypes[i]
+    refuse_masked(c, i, value)
     if not isinstance(value, argtype):
         value = as_parameter(value)
     if not isinstance(value, argtype):
@@ -363,13 +433,19 @@ cdef object pointed_into(object pointer):
 
 
 cdef int as_ctypes_allows(Callable c, Py_ssize_t i, object value) except -1:
-    """A pointer to a number says which type that is (arrays and structures are
-    buffers for any pointer)."""
+    """A pointer says what it points at, and so does what ctypes itself has made."""
     try:
         c.argtypes[i].from_param(value)
     except (TypeError, ctypes.ArgumentError) as error:
         raise refuse(c, i, value, error) from None
     return 0
+
+
+cdef bint points_at_items(object argtype, object array):
+    """byref(array) is a pointer to the first of its items: ctypes has only the
+    array itself as that."""
+    return is_kind(argtype, Pointer) and isinstance(array, Array) and \
+        issubclass(base_type(type(array)), base_type(argtype._type_))
 
 
 cdef bint is_numpy_scalar(object value):
@@ -387,8 +463,11 @@ cdef bint is_of_objects(object value):
         return False
 
 
-cdef object address_of(Callable c, Py_ssize_t i, object value):
+cdef object address_of(Callable c, Py_ssize_t i, object value, bint *judged):
+    """`judged`: its type is right, or says nothing. Else a buffer's items are
+    still to be compared with what the pointer points at."""
     argtype = c.argtypes[i]
+    judged[0] = True
     if is_ndpointer(argtype):
         as_ctypes_allows(c, i, value)
         if is_of_objects(value):
@@ -399,19 +478,25 @@ cdef object address_of(Callable c, Py_ssize_t i, object value):
     if value is None:
         return None
     if type(value) is ByReference:
-        if isinstance(value._obj, Simple):
+        if not points_at_items(argtype, value._obj):
             as_ctypes_allows(c, i, value)
         return without_addresses(c, i, value._obj, by_reference(c, i, value))
     if isinstance(value, CFunction):
         raise refuse(c, i, value, "callbacks cannot cross")
     if isinstance(value, Pointer):
-        if is_simple(value._type_):
-            as_ctypes_allows(c, i, value)
+        as_ctypes_allows(c, i, value)
         if not value:
             return None
         # Of anything but a cast only what it is declared to point at is known to be there.
         target = pointed_into(value)
         return target if target is not None else without_addresses(c, i, value.contents, value.contents)
+    if is_kind(argtype, Pointer):
+        if isinstance(value, void_p) and getattr(value, "_arr", None) is not None:
+            value = value._arr  # array.ctypes, which stands for the array
+        judged[0] = isinstance(value, CData) and not (
+            isinstance(value, Array) and is_simple(base_type(type(value))) and c.items[i] != c's')
+        if judged[0]:
+            as_ctypes_allows(c, i, value)
     if isinstance(value, (char_p, wchar_p, void_p)):
         target = pointed_into(value)
         if target is not None:
@@ -432,7 +517,7 @@ cdef object address_of(Callable c, Py_ssize_t i, object value):
         raise refuse(c, i, value, "str, an array of c_wchar or None are allowed")
     if is_kind(argtype, Array) and not isinstance(value, argtype):
         raise refuse(c, i, value, "an instance of the array type is allowed")
-    if isinstance(value, Simple) and not (is_kind(argtype, Pointer) and isinstance(value, argtype._type_)):
+    if isinstance(value, Simple) and not is_kind(argtype, Pointer):
         raise refuse(c, i, value, "a buffer or byref(...) is allowed")
     if not PyObject_CheckBuffer(value):
         raise refuse(c, i, value, "a buffer (bytes, bytearray, array, ctypes instance) or None is allowed")
@@ -443,20 +528,119 @@ cdef object address_of(Callable c, Py_ssize_t i, object value):
     return without_addresses(c, i, value, value)
 
 
+cdef uint8_t item_kind(const char *format) noexcept:
+    """The kind of a buffer's items, one of: b(yte), i(nteger), u(nsigned),
+    f(loat), w(ide character); with SWAPPED in the other byte order. 0: another
+    type, or more than one item."""
+    cdef uint8_t swapped = 0
+    cdef int letter
+    if format == NULL:
+        return c'b'
+    if format[0] == c'>' or format[0] == c'!' or format[0] == c'<':
+        if (format[0] == c'<') != (native_order == "le"):
+            swapped = SWAPPED
+        format += 1
+    elif format[0] == c'@' or format[0] == c'=':
+        format += 1
+    # Texts of NumPy's: so many characters an item.
+    if c'1' <= format[0] <= c'9':
+        while c'0' <= format[0] <= c'9':
+            format += 1
+        if format[0] == c's' and not format[1]:
+            return c'b'
+        return c'w' | swapped if format[0] == c'w' and not format[1] else 0
+    letter = format[0]
+    if letter == 0 or letter >= 128 or format[1] or not item_kinds[letter]:
+        return 0
+    return item_kinds[letter] | (swapped if item_kinds[letter] != c'b' else 0)
+
+
+cdef int check_items(Callable c, Py_ssize_t i, object value, Py_buffer *view) except -1:
+    """A C function would take them for what its pointer points at."""
+    cdef uint8_t kind = item_kind(view.format)
+    if kind == c.items[i] and kind and (
+            view.itemsize == c.item_size[i] or kind & ~<int>SWAPPED == c'b' or kind & ~<int>SWAPPED == c'w'):
+        return 0
+    if kind == c'b' and view.itemsize == 1 and is_untyped(value, view.format):
+        return 0
+    if c.items[i] == c's' and is_record(c, i, value, view.itemsize):
+        return 0
+    raise refuse(c, i, value, f"items of {type_name(c.argtypes[i]._type_)} are allowed")
+
+
+cdef bint is_untyped(object value, const char *format):
+    """Memory for anything: bytes, bytearray, mmap, a memoryview that was cast to
+    bytes, create_string_buffer(). An array of bytes is not."""
+    if isinstance(value, CData):
+        return isinstance(value, Array) and value._type_ is ctypes.c_char
+    if format != NULL and format[0] != c'B' and format[0] != c'c':
+        return False
+    return not hasattr(value, "dtype") and not hasattr(value, "typecode")
+
+
+cdef bint is_record(Callable c, Py_ssize_t i, object value, Py_ssize_t itemsize) except -1:
+    """Whether the items of an array are laid out as the structure is, one
+    of them or several. What NumPy does not know (unions, bit fields) is compared by size."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return itemsize == c.item_size[i]
+    try:
+        dtype = numpy.asarray(value).dtype
+        if dtype.kind == "V" and dtype.fields is None:
+            return itemsize == c.item_size[i]
+        if c.records is None:
+            c.records = set()
+        if (i, dtype) in c.records:
+            return True
+        structure = numpy.dtype(c.argtypes[i]._type_)
+    except Exception:
+        return itemsize == c.item_size[i]
+    if structure.itemsize != c.item_size[i]:
+        return itemsize == c.item_size[i]
+    if not itemsize or c.item_size[i] % itemsize:
+        return False
+    given_items = []
+    for k in range(c.item_size[i] // itemsize):
+        given_items += numbers_in(dtype, k * itemsize)
+    if given_items != numbers_in(structure, 0):
+        return False
+    c.records.add((i, dtype))
+    return True
+
+
+cdef list numbers_in(object dtype, Py_ssize_t at):
+    """(place, kind, size) of all that it is made of; names do not matter."""
+    cdef list found = []
+    if dtype.subdtype is not None:
+        item, shape = dtype.subdtype
+        for k in range(dtype.itemsize // item.itemsize if item.itemsize else 0):
+            found += numbers_in(item, at + k * item.itemsize)
+    elif dtype.fields is not None:
+        for name in dtype.names:
+            found += numbers_in(dtype.fields[name][0], at + dtype.fields[name][1])
+    elif dtype.kind in "SVb" or dtype.itemsize == 1:
+        found = [(at + k, "b", 1) for k in range(dtype.itemsize)]
+    else:
+        found = [(at, dtype.kind + dtype.byteorder, dtype.itemsize)]
+    return found
+
+
 cdef int convert_address(Callable c, Py_ssize_t i, object value, char *cell, Views views,
                          Py_ssize_t *placed) except -1:
     """The address cell of one argument; a buffer is held in `views`, its place
     is still to be found."""
     cdef fl_address a
     cdef Py_buffer *view
+    cdef bint judged = True
     a.mode = FL_ADDRESS_VALUE
     a.value = 0
     placed[0] = -1
     if not PyBytes_CheckExact(value):
-        value = address_of(c, i, value)
+        refuse_masked(c, i, value)
+        value = address_of(c, i, value, &judged)
     elif is_kind(c.argtypes[i], Array) or is_ndpointer(c.argtypes[i]) or \
             (is_simple(c.argtypes[i]) and c.argtypes[i]._type_ == "Z"):
-        value = address_of(c, i, value)
+        value = address_of(c, i, value, &judged)
     if value is None:
         pass
     elif isinstance(value, int):
@@ -465,11 +649,13 @@ cdef int convert_address(Callable c, Py_ssize_t i, object value, char *cell, Vie
         view = &views.view[views.count]
         # ctypes' own objects are writable; a string's array as well.
         try:
-            PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS)
+            PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS if judged else PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         except (BufferError, ValueError, TypeError) as error:
             raise refuse(c, i, value, f"a buffer that is C-contiguous is allowed ({error})") from None
         placed[0] = views.count
         views.count += 1
+        if not judged:
+            check_items(c, i, value, view)
         a.mode = FL_ADDRESS_IN | <uint64_t>view.len << 8
     memcpy(cell, &a, sizeof(a))
     return 0

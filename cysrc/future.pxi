@@ -36,6 +36,14 @@ cdef inline uint64_t due_after(double seconds) noexcept:
     return fl_now() + <uint64_t>(min(seconds, 1e9) * 1e9) if seconds > 0 else 1
 
 
+cdef object waiting_time(object timeout):
+    """What result() and exception() are given, checked."""
+    if PyFloat_CheckExact(timeout):
+        return timeout
+    from . import _parameters
+    return _parameters.waiting_time(timeout)
+
+
 cdef class CoreFuture:
     """What FuloadFuture inherits before concurrent.futures.Future."""
     cdef Pool pool          # while unfinished
@@ -290,6 +298,8 @@ cdef class CoreFuture:
 
     def result(self, timeout=None):
         """The task's value, or its exception raised; waits up to `timeout` seconds."""
+        if timeout is not None:
+            timeout = waiting_time(timeout)
         if self.status < CANCELLED_UNSAID:
             self.wait(timeout)
         if self.status != FINISHED:
@@ -307,6 +317,8 @@ cdef class CoreFuture:
 
     def exception(self, timeout=None):
         """The task's exception, or None; waits up to `timeout` seconds."""
+        if timeout is not None:
+            timeout = waiting_time(timeout)
         if self.status < CANCELLED_UNSAID:
             self.wait(timeout)
         if self.status != FINISHED:

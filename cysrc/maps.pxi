@@ -27,6 +27,15 @@ def item_formats(Submitter submitter, fn):
     return [item_format(t) for t in c.argtypes], item_format(c.restype), most_calls(pool, c)
 
 
+def native_count(Submitter submitter, fn):
+    """(name, number of arguments) of a C function or a plug-in's task."""
+    cdef Callable c
+    cdef Pool pool = submitter._pool
+    pool.still_open()
+    c = pool.find(fn)
+    return c.name, c.count if c.kind == KIND_NATIVE else 1
+
+
 cdef uint64_t most_calls(Pool pool, Callable c):
     """How many calls one request and its reply can hold, 1 at the least: if
     not even that fits, submitting says so."""

@@ -16,7 +16,7 @@ from ._native import NativeFunction
 if TYPE_CHECKING:
     from ._future import FuloadFuture
 
-__all__ = ["NativeMap", "map_array"]
+__all__ = ["NativeMap", "check_iterables", "map_array"]
 
 # A chunk of so many items costs little a call, and its pages stay in the caches.
 _LARGEST_CHUNK = 16384
@@ -59,6 +59,25 @@ def _as_buffer(values: Any, wanted: str | None) -> memoryview | None:
     if view.ndim != 1 or not view.c_contiguous or not _same_items(view.format, view.itemsize, wanted):
         return None
     return view
+
+
+def check_iterables(submitter: _core.Submitter, fn: Any, iterables: Sequence[Iterable[Any]]) -> None:
+    """A C function says how many arguments it takes, before there is a call."""
+    name, count = _core.native_count(submitter, fn)
+    if len(iterables) != count:
+        raise TypeError(f"{name}() takes {count} argument{'s' if count != 1 else ''} ({len(iterables)} given): map() needs "
+                        f"one iterable for each; variadic calls are not supported")
+    for number, values in enumerate(iterables, 1):
+        _core.refuse_mask(values, f"{name}(): argument {number}")
+
+
+def _refuse_masks(value: Any, where: str) -> None:
+    """Also in lists of arrays, which NumPy makes one array of."""
+    _core.refuse_mask(value, where)
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            if not isinstance(item, (int, float)):
+                _refuse_masks(item, where)
 
 
 class NativeMap:
@@ -129,11 +148,16 @@ def map_array(
 
     formats = _core.item_formats(submitter, fn)
     if formats is None or None in formats[0] or formats[1] is None:
-        raise TypeError(f"{getattr(fn, '__name__', fn)} must be a C function of numbers that gives a number")
+        named = getattr(fn, "__name__", type(fn).__name__)
+        raise TypeError(f"{named} cannot be called over arrays: fn must be a C function of numbers that gives a number, got {fn!r}")
     wanted, result, fitting = formats
     name = fn.name if isinstance(fn, NativeFunction) else fn.__name__
     if len(arrays) != len(wanted):
-        raise TypeError(f"{name}() takes {len(wanted)} arrays or numbers ({len(arrays)} given)")
+        word = "array or number" if len(wanted) == 1 else "arrays or numbers"
+        raise TypeError(f"{name}() takes {len(wanted)} {word} ({len(arrays)} given)")
+    for number, value in enumerate(arrays, 1):
+        _refuse_masks(value, f"{name}(): argument {number}")
+    _core.refuse_mask(out, "out")
     given = [numpy.asarray(a) for a in arrays]
     shape = numpy.broadcast_shapes(*(a.shape for a in given))
     results = _out(out, shape, numpy.dtype(result))

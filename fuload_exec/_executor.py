@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _parameters as parameters
 from . import _supervisor
-from ._arrays import NativeMap, map_array
+from ._arrays import NativeMap, check_iterables, map_array
 from ._core import Pool, Submitter, item_formats, region_possible
 from ._descriptors import Lender
 from ._future import FuloadFuture
@@ -78,21 +78,26 @@ class _PoolExecutor(Submitter, Executor):
                 None is all of them, at once.
 
         Raises:
-            TypeError, ValueError: chunksize or buffersize is no int, or below 1.
+            TypeError, ValueError: timeout is no number, chunksize or buffersize
+                no int, or below 1; a C function takes another number of
+                arguments than there are iterables, or one is a masked array.
             RuntimeError: after shutdown.
 
         >>> with FuloadExecutor(2) as executor:
         ...     list(executor.map(abs, range(-3, 0)))
         [3, 2, 1]
         """
+        timeout = parameters.waiting_time(timeout)
         chunksize = parameters.map_chunksize(chunksize)
         buffersize = parameters.map_buffersize(buffersize)
         if chunksize is None:
             chunksize = self._calls_a_task()
         native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))  # type: ignore[attr-defined]
+        if native or isinstance(fn, NativeTask):
+            check_iterables(self, fn, iterables)
         if native and "submit" not in self.__dict__ and type(self).submit is Submitter.submit:
             formats = item_formats(self, fn)
-            if formats is not None and len(formats[0]) == len(iterables):
+            if formats is not None:
                 many = NativeMap(self, fn, iterables, formats)
                 return many.run(self._max_workers, timeout, chunksize, buffersize)
         if buffersize is not None and chunksize is None:
@@ -272,10 +277,11 @@ class FuloadExecutor(_PoolExecutor):
         name: str = "fuload",
     ) -> None:
         cpus = parameters.usable_cpus()
-        if max_workers is not None:
-            max_workers = parameters.whole_number("max_workers", max_workers, 1, parameters.MOST_WORKERS)
-        if max_tasks_per_child is not None:
-            max_tasks_per_child = parameters.whole_number("max_tasks_per_child", max_tasks_per_child, 1, 1 << 60)
+        max_workers = parameters.max_workers(max_workers)
+        mp_context = parameters.context(mp_context)
+        max_tasks_per_child = parameters.whole_number_or_none(
+            "max_tasks_per_child", max_tasks_per_child, 1, parameters.MOST_TASKS
+        )
         timeout = parameters.timeout(timeout)
         max_retries = parameters.whole_number("max_retries", max_retries, 0, parameters.MOST_RETRIES)
         slots = parameters.whole_number("slots", slots, 1, parameters.MOST_SLOTS)
@@ -283,12 +289,10 @@ class FuloadExecutor(_PoolExecutor):
         max_payload = parameters.whole_number("max_payload", max_payload, 0, parameters.MOST_PAYLOAD)
         if not region_possible(max_workers or 1, slots, slot_size, max_payload):
             raise ValueError(f"slots * max_payload must be at most 2**60 bytes, got {slots} * {max_payload}")
-        if max_pending is not None:
-            max_pending = parameters.whole_number("max_pending", max_pending, 1, 1 << 60)
-        if spin is not None:
-            spin = parameters.seconds("spin", spin, 3600)
+        max_pending = parameters.whole_number_or_none("max_pending", max_pending, 1, parameters.MOST_TASKS)
+        spin = parameters.spin(spin)
         if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be a callable or None, got {initializer!r}")
+            raise TypeError(f"initializer must be None or a callable, got {initializer!r}")
         initargs = parameters.arguments("initargs", initargs)
         handle_sigint = parameters.flag("handle_sigint", handle_sigint)
         cancel_running = parameters.flag("cancel_running", cancel_running)

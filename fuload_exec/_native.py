@@ -25,19 +25,51 @@ if TYPE_CHECKING:
 __all__ = ["NativeFunction", "NativeTask"]
 
 
-def _symbol(name: str) -> str:
+def _symbol(name: Any) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"name must be a str, got {type(name).__name__}")
+        raise TypeError(f"name must be the symbol's name, a str, got {name!r}")
+    if not name:
+        raise ValueError("name must be the symbol's name, not empty, got ''")
     if "\0" in name:
         raise ValueError(f"name must have no null character, got {name!r}")
     return name
 
 
-def _path(library: str | os.PathLike[str]) -> str:
+def _file(library: Any, allowed: str) -> str:
+    try:
+        path = os.fsdecode(library)
+    except TypeError:
+        raise TypeError(f"library must be {allowed}, got {library!r}") from None
+    if not path or "\0" in path:
+        raise ValueError(f"library must be {allowed}, not empty and without null characters, got {library!r}")
+    return path
+
+
+def _path(library: Any) -> str:
     """A path stays the same file in another working directory; a mere name is
     left to the loader's search."""
-    path = os.fsdecode(library)
+    path = _file(library, "a path, or a name that ctypes.CDLL finds (str or os.PathLike)")
     return os.path.abspath(path) if os.sep in path else path
+
+
+def _argument_types(argtypes: Any) -> tuple[Any, ...]:
+    """What ctypes asks of them, asked at once."""
+    if isinstance(argtypes, (type, str, bytes)) or not isinstance(argtypes, Iterable):
+        raise TypeError(f"argtypes must be a sequence of ctypes types, such as [ctypes.c_double], got {argtypes!r}")
+    types = tuple(argtypes)
+    for number, argtype in enumerate(types, 1):
+        if not isinstance(argtype, type) or not hasattr(argtype, "from_param"):
+            raise TypeError(f"argtypes must hold ctypes types, such as ctypes.c_double: its item {number} is {argtype!r}")
+    return types
+
+
+def _result_type(restype: Any) -> Any:
+    """As in ctypes a callable converts an int, but int, float or str as one are
+    taken for types by those who write them."""
+    builtin = isinstance(restype, type) and restype.__module__ == "builtins"
+    if restype is None or (callable(restype) and not builtin):
+        return restype
+    raise TypeError(f"restype must be None or a ctypes type, such as ctypes.c_double, got {restype!r}")
 
 
 # POINTER(T), T * n and ndpointer(...) are classes without a name to pickle them
@@ -78,6 +110,9 @@ class NativeFunction:
         use_errno: futures tell the call's errno, as of a library that
             ctypes has opened with use_errno=True.
 
+    Raises:
+        TypeError, ValueError: a bad argument, which the message names.
+
     Raises, once it is called or submitted:
         LibraryLoadError: this process cannot open the library or find the
             function. (Workers open the file that this process has open.)
@@ -103,8 +138,10 @@ class NativeFunction:
     ) -> None:
         self.library = _path(library)
         self.name = _symbol(name)
-        self.restype = restype
-        self.argtypes = tuple(argtypes)
+        self.restype = _result_type(restype)
+        self.argtypes = _argument_types(argtypes)
+        if not isinstance(use_errno, bool):
+            raise TypeError(f"use_errno must be True or False, got {use_errno!r}")
         self.use_errno = use_errno
         self._function: Any = None
 
@@ -125,7 +162,9 @@ class NativeFunction:
             raise TypeError(f"{name}(): its argtypes are not declared")
         if function.errcheck is not None:
             raise TypeError(f"{name}() has an errcheck, which a NativeFunction cannot take along")
-        return cls(path, name, function.restype, function.argtypes, use_errno=bool(type(function)._flags_ & 8))
+        made = cls(path, name, None, function.argtypes, use_errno=bool(type(function)._flags_ & 8))
+        made.restype = function.restype  # int or str too: ctypes has taken it
+        return made
 
     def _load(self) -> Any:
         if self._function is None:
@@ -165,7 +204,9 @@ class NativeFunction:
 
 def _make_function(library: str, name: str, restype: Any, argtypes: Any, use_errno: bool) -> NativeFunction:
     types = [_made_again(t) for t in argtypes]
-    return NativeFunction(library, name, _made_again(restype), types, use_errno=use_errno)
+    made = NativeFunction(library, name, None, types, use_errno=use_errno)
+    made.restype = _made_again(restype)
+    return made
 
 
 class NativeTask:
@@ -185,7 +226,9 @@ class NativeTask:
     __slots__ = ("__weakref__", "library", "name")
 
     def __init__(self, library: str | os.PathLike[str] | None, name: str) -> None:
-        self.library = None if library is None else os.path.abspath(os.fsdecode(library))
+        if library is not None:
+            library = os.path.abspath(_file(library, "a plug-in's path (str or os.PathLike), or None"))
+        self.library = library
         self.name = _symbol(name)
 
     def __call__(self, data: Buffer | Array) -> bytes:

@@ -14,20 +14,43 @@ MOST_SLOTS = 32768
 MOST_SLOT_SIZE = 1 << 30
 MOST_PAYLOAD = 1 << 46
 MOST_RETRIES = 1_000_000
+MOST_TASKS = 1 << 60
+MOST_SECONDS = 1e9
 
 
-def whole_number(name: str, value: Any, least: int, most: int) -> int:
-    """An int (or what has __index__) within limits.
+def whole_number(name: str, value: Any, least: int, most: int, none: str = "") -> int:
+    """An int (or what has __index__) within limits. `none`: how messages say
+    that None is allowed too.
 
     >>> whole_number("slots", 8, 1, 100)
     8
     """
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        raise TypeError(f"{name} must be an int from {least} to {most}, got {value!r}")
+        raise TypeError(f"{name} must be {none}an int from {least} to {_readable(most)}, got {value!r}")
     number: int = value.__index__()
     if not least <= number <= most:
-        raise ValueError(f"{name} must be from {least} to {most}, got {number}")
+        raise ValueError(f"{name} must be {none}from {least} to {_readable(most)}, got {number}")
     return number
+
+
+def whole_number_or_none(name: str, value: Any, least: int, most: int) -> int | None:
+    return None if value is None else whole_number(name, value, least, most, "None or ")
+
+
+def max_workers(value: Any) -> int | None:
+    """The error for less than 1 is worded as in the standard library."""
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        raise ValueError(f"max_workers must be greater than 0 and at most {MOST_WORKERS}, or None, got {value!r}")
+    return whole_number_or_none("max_workers", value, 1, MOST_WORKERS)
+
+
+def _readable(number: int) -> str:
+    """
+    >>> _readable(4096), _readable(1 << 46)
+    ('4096', '2**46')
+    """
+    power = number.bit_length() - 1
+    return f"2**{power}" if number >= 1 << 30 and number == 1 << power else str(number)
 
 
 def map_chunksize(value: Any) -> int | None:
@@ -36,7 +59,7 @@ def map_chunksize(value: Any) -> int | None:
     if not hasattr(type(value), "__index__"):
         raise TypeError(f"chunksize must be an integer or None, got {value!r}")
     if value.__index__() < 1:
-        raise ValueError(f"chunksize must be >= 1, got {value!r}")
+        raise ValueError(f"chunksize must be >= 1, or None, got {value!r}")
     return int(value.__index__())
 
 
@@ -51,21 +74,56 @@ def map_buffersize(value: Any) -> int | None:
     return int(value.__index__())
 
 
-def seconds(name: str, value: Any, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds from 0 to {most:g}, got {value!r}")
-    if not 0 <= value <= most or math.isnan(value):
-        raise ValueError(f"{name} must be from 0 to {most:g} seconds, got {value!r}")
-    return float(value)
+def _as_float(name: str, value: Any, allowed: str) -> float:
+    """Of any real number: a Fraction, a Decimal, NumPy's; not of a bool."""
+    kind = type(value)
+    number = hasattr(kind, "__float__") or hasattr(kind, "__index__")
+    # NumPy's bools, complex numbers and arrays have these methods too.
+    if not number or isinstance(value, bool) or hasattr(kind, "__len__") or \
+            getattr(getattr(value, "dtype", None), "kind", "f") not in "fiu":
+        raise TypeError(f"{name} must be {allowed}, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {allowed}, got {value!r}") from None
+
+
+def spin(value: Any) -> float | None:
+    if value is None:
+        return None
+    allowed = "None or a number of seconds from 0 to 3600"
+    checked = _as_float("spin", value, allowed)
+    if not 0 <= checked <= 3600:
+        raise ValueError(f"spin must be {allowed}, got {value!r}")
+    return checked
 
 
 def timeout(value: Any) -> float | None:
+    """Of a task."""
     if value is None:
         return None
-    checked = seconds("timeout", value, 1e9)
-    if not checked:
-        raise ValueError(f"timeout must be more than 0 seconds, or None, got {value!r}")
+    allowed = f"None or a number of seconds, more than 0 and at most {MOST_SECONDS:g}"
+    checked = _as_float("timeout", value, allowed)
+    if not 0 < checked <= MOST_SECONDS:
+        raise ValueError(f"timeout must be {allowed}, got {value!r}")
     return checked
+
+
+def waiting_time(value: Any) -> float | None:
+    """The timeout of result(), exception() and map(): one that is not above 0
+    (nor a number) is over at once."""
+    return None if value is None else _as_float("timeout", value, "None or a number of seconds")
+
+
+def context(value: Any) -> Any:
+    """A multiprocessing context, or what serves as one (the module itself)."""
+    if value is not None and (isinstance(value, type) or not callable(getattr(value, "get_start_method", None))):
+        raise TypeError(
+            f"mp_context must be None or a multiprocessing context, as multiprocessing.get_context() returns one, got {value!r}"
+        )
+    return value
 
 
 def flag(name: str, value: Any) -> bool:
@@ -78,12 +136,12 @@ def environment(value: Any) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise TypeError(f"env must be a mapping of str to str, got {value!r}")
+        raise TypeError(f"env must be None or a mapping of str to str, got {value!r}")
     for key, text in value.items():
         if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError(f"env must be a mapping of str to str, got {key!r}: {text!r}")
+            raise TypeError(f"env must be None or a mapping of str to str, got {key!r}: {text!r}")
         if not key or "=" in key or "\0" in key or "\0" in text:
-            raise ValueError(f"env must hold names without '=' and texts without null characters, got {key!r}: {text!r}")
+            raise ValueError(f"env must be None or hold names without '=' and texts without null characters, got {key!r}: {text!r}")
     return dict(value)
 
 
@@ -108,14 +166,14 @@ def worker_command(value: Any) -> list[str]:
     elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         command = [os.fspath(part) if isinstance(part, (str, os.PathLike)) else part for part in value]
     else:
-        raise TypeError(f"worker must be a path or a sequence of str (argv), got {value!r}")
+        raise TypeError(f"worker must be None, a path or a sequence of str (argv), got {value!r}")
     if not command or not all(isinstance(part, str) for part in command):
-        raise TypeError(f"worker must be a path or a sequence of str (argv), not empty, got {value!r}")
+        raise TypeError(f"worker must be None, a path or a sequence of str (argv), not empty, got {value!r}")
     if any("\0" in part for part in command):
-        raise ValueError(f"worker must hold no null characters, got {value!r}")
+        raise ValueError(f"worker must be None or hold no null characters, got {value!r}")
     found = shutil.which(command[0])
     if found is None:
-        raise ValueError(f"worker must name a program that can be executed, got {value!r}")
+        raise ValueError(f"worker must be None or name a program that can be executed, got {value!r}")
     return [os.path.abspath(found), *command[1:]]
 
 

@@ -215,6 +215,7 @@ def _open(path: str) -> _Plugin:
 def run_task(library: str, name: str, data: Any) -> bytes:
     """The reply of one task; LibraryLoadError, NativeTaskError, PayloadTooLarge
     as from a pool."""
+    _core.refuse_mask(data, f"{name}(): its argument")
     try:
         view = memoryview(data)
         if not view.c_contiguous:

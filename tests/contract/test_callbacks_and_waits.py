@@ -378,5 +378,5 @@ def test_a_number_of_workers_that_is_none(make_executor, number):
 
 
 def test_an_initializer_that_is_not_callable(make_executor):
-    with pytest.raises(TypeError, match="initializer must be a callable"):
+    with pytest.raises(TypeError, match="initializer must be None or a callable"):
         make_executor(1, initializer=5)

@@ -14,7 +14,7 @@ import numpy
 import pytest
 from oracle import same, until
 
-from fuload_exec import FuloadExecutor, WorkerCrashed
+from fuload_exec import FuloadExecutor, NativeTask, WorkerCrashed
 
 
 @pytest.fixture
@@ -284,10 +284,27 @@ def test_an_iterable_that_fails(power, executor):
     assert list(executor.map(power, XS, YS)) == EXPECTED
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_wrong_number_of_iterables(power, executor, count):
-    with pytest.raises(TypeError, match=rf"pow\(\) takes 2 arguments \({count} given\)"):
-        executor.map(power, *[[1.0]] * count)
+@pytest.mark.parametrize("own_submit", [False, True])
+@pytest.mark.parametrize("items", [[1.0], []], ids=["one", "none"])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_wrong_number_of_iterables(power, executor, count, items, own_submit):
+    """It is one whether or not there is a call to make."""
+    if own_submit:  # as tqdm replaces it
+        executor.submit = executor.submit
+    with pytest.raises(TypeError, match=rf"pow\(\) takes 2 arguments \({count} given\): map\(\) needs one iterable for each"):
+        executor.map(power, *[items] * count)
+    assert list(executor.map(power, [], [])) == []
+
+
+def test_a_wrong_number_of_iterables_for_pointers_and_tasks(declare, executor):
+    for function in (declare("invert", None, c.c_void_p, c.c_size_t), NativeTask("/no/such.so", "task")):
+        with pytest.raises(TypeError, match=r"takes \d arguments? \(0 given\)"):
+            executor.map(function)
+    assert list(executor.map(declare("nothing", None))) == []
+
+
+def test_python_functions_are_mapped_as_the_standard_does(executor):
+    assert list(executor.map(abs)) == list(executor.map(lambda: 1)) == []
 
 
 def test_a_crash_comes_after_the_results_before_it(declare):

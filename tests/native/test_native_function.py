@@ -6,12 +6,14 @@ import copy
 import ctypes as c
 import errno
 import multiprocessing
+import pathlib
 import pickle
+import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
-from fuload_exec import FuloadExecutor, LibraryLoadError, NativeFunction
+from fuload_exec import FuloadExecutor, LibraryLoadError, NativeFunction, NativeTask
 
 POW = NativeFunction("libm.so.6", "pow", c.c_double, [c.c_double, c.c_double])
 MEMCMP = NativeFunction("libc.so.6", "memcmp", c.c_int, (c.c_char_p, c.c_char_p, c.c_size_t))
@@ -135,14 +137,53 @@ def test_a_library_that_cannot_be_loaded(executor):
     assert executor.submit(POW, 2.0, 2.0).result() == 4.0
 
 
-@pytest.mark.parametrize(("args", "error", "names"), [
-    (("libm.so.6", 5, c.c_int, []), TypeError, "name"),
-    ((5, "cos", c.c_int, []), TypeError, "int"),
-    (("libm.so.6", "cos", c.c_int, None), TypeError, "NoneType"),
+COS = {"library": "libm.so.6", "name": "cos", "restype": c.c_double, "argtypes": [c.c_double], "use_errno": False}
+
+
+@pytest.mark.parametrize(("name", "value", "error"), [
+    *(("library", value, TypeError) for value in (None, 5, 1.5, ["libm.so.6"], c.CDLL("libm.so.6"))),
+    *(("library", value, ValueError) for value in ("", "libm\0.so.6")),
+    *(("name", value, TypeError) for value in (None, 5, b"cos", ["cos"])),
+    *(("name", value, ValueError) for value in ("", "cos\0sin")),
+    *(("restype", value, TypeError) for value in (float, int, str, bytes, bool, "double", 5, c.c_double(1), [c.c_double])),
+    *(("argtypes", value, TypeError) for value in (None, 5, c.c_double, float, "double", b"d", c.c_double(1))),
+    *(("use_errno", value, TypeError) for value in (None, 0, 1, "yes")),
+], ids=repr)
+def test_a_bad_argument_is_named_at_once(name, value, error):
+    with pytest.raises(error, match=rf"\b{name} must .*got {re.escape(repr(value))}"):
+        NativeFunction(**{**COS, name: value})
+
+
+@pytest.mark.parametrize("wrong", [float, "double", None, 5, c.c_double(1), [c.c_double]], ids=repr)
+def test_a_bad_item_of_argtypes_is_named_at_once(wrong):
+    with pytest.raises(TypeError, match=rf"argtypes must .*its item 2 is {re.escape(repr(wrong))}"):
+        NativeFunction("libm.so.6", "pow", c.c_double, [c.c_double, wrong])
+
+
+@pytest.mark.parametrize("argtypes", [[c.c_double], (c.c_double,), iter([c.c_double]), {c.c_double: 1}], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("library", ["libm.so.6", b"libm.so.6", pathlib.Path("libm.so.6")], ids=repr)
+def test_what_a_function_may_be_made_of(library, argtypes):
+    assert NativeFunction(library, "cos", c.c_double, copy.copy(argtypes))(0.0) == 1.0
+
+
+def test_results_converted_by_a_callable(executor, declare):
+    """As in ctypes; a builtin type as restype is refused where it is written down anew."""
+    labs = c.CDLL("libc.so.6").labs
+    labs.argtypes, labs.restype = [c.c_long], str
+    made = NativeFunction.from_ctypes(labs)
+    assert made(-5) == executor.submit(made, -5).result() == pickle.loads(pickle.dumps(made))(-5) == "5"
+    assert NativeFunction("libc.so.6", "labs", lambda n: n + 1, [c.c_long])(-5) == 6
+
+
+@pytest.mark.parametrize(("library", "name", "error", "named"), [
+    (3, "a", TypeError, "library"), (["x.so"], "a", TypeError, "library"), ("", "a", ValueError, "library"),
+    ("x\0.so", "a", ValueError, "library"), ("x.so", None, TypeError, "name"), ("x.so", b"a", TypeError, "name"),
+    ("x.so", "", ValueError, "name"), ("x.so", "a\0", ValueError, "name"), (None, "", ValueError, "name"),
 ])
-def test_bad_arguments(args, error, names):
-    with pytest.raises(error, match=names):
-        NativeFunction(*args)
+def test_a_bad_argument_of_a_task(library, name, error, named):
+    value = library if named == "library" else name
+    with pytest.raises(error, match=rf"\b{named} must .*got {re.escape(repr(value))}"):
+        NativeTask(library, name)
 
 
 @pytest.mark.parametrize(("args", "kwargs"), [((1.0,), {}), ((1.0, 2.0, 3.0), {}), ((1.0,), {"y": 2.0}), ((1.0, "x"), {})])

@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy
 import pytest
 from toolbox import PATIENCE, build_plugin, ints, numbers
 
@@ -106,6 +107,13 @@ def test_what_is_no_buffer(plugin, data):
         plugin("echo")(data)
     with pytest.raises(TypeError, match=r"echo\(\) takes a C-contiguous buffer"):
         plugin("echo")(memoryview(b"abcdef")[::2])
+
+
+def test_a_masked_array(pool, plugin):
+    masked = numpy.ma.masked_array([1.0, 2.0], mask=[False, True])
+    for call in (plugin("echo"), lambda data: pool(1).submit(plugin("echo"), data)):
+        with pytest.raises(TypeError, match=r"echo\(\): its argument must be an array without a mask.*got MaskedArray"):
+            call(masked)
 
 
 def test_libraries_that_cannot_be_used(plugin, tmp_path):

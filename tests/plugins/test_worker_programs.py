@@ -282,7 +282,7 @@ def test_a_program_that_cannot_be_run(pool, tmp_path):
 
 @pytest.mark.parametrize("worker", [5, b"/bin/true", [], [5], [b"/bin/true"], {}, True, object()], ids=repr)
 def test_what_is_no_command(worker):
-    with pytest.raises(TypeError, match="worker must be a path or a sequence of str"):
+    with pytest.raises(TypeError, match="worker must be None, a path or a sequence of str"):
         FuloadExecutor(1, worker=worker)
 
 

@@ -179,8 +179,8 @@ def c_functions(executor: FuloadExecutor) -> None:
     refused(TypeError, lambda: executor.map_array(pow, [1, 2], 2))  # type: ignore[arg-type]
     refused(ValueError, lambda: executor.map_array(power, [1, 2], 2, out=[0, 0]))  # type: ignore[arg-type]
     refused(TypeError, lambda: NativeFunction.from_ctypes(pow))  # type: ignore[arg-type]
-    floats = NativeFunction("libm.so.6", "pow", float, [float, float])  # type: ignore[arg-type, list-item]
-    refused(TypeError, lambda: executor.submit(floats, 1, 2))
+    refused(TypeError, lambda: NativeFunction("libm.so.6", "pow", float, [ctypes.c_double]))  # type: ignore[arg-type]
+    refused(TypeError, lambda: NativeFunction("libm.so.6", "pow", ctypes.c_double, [float]))  # type: ignore[list-item]
 
 
 def plugins(executor: FuloadExecutor, library: Path) -> None:
@@ -242,7 +242,7 @@ def constructors() -> None:
 
     FuloadExecutor(1, None, remember, ("NUMBER", "3")).shutdown()  # type: ignore[arg-type]
     FuloadExecutor(initializer=start, initargs=("A", "B")).shutdown()  # type: ignore[arg-type]
-    FuloadExecutor(mp_context="spawn").shutdown()  # type: ignore[arg-type]
+    refused(TypeError, lambda: FuloadExecutor(mp_context="spawn"))  # type: ignore[arg-type]
     refused(TypeError, lambda: FuloadExecutor("4"))  # type: ignore[arg-type]
     refused(TypeError, lambda: FuloadExecutor(workers=4))  # type: ignore[call-arg]
     refused(TypeError, lambda: FuloadExecutor(1, None, None, (), 10))  # type: ignore[call-arg]
