@@ -184,7 +184,7 @@ cdef object load(list views, Kept kept):
     cdef uint64_t stream_at, offset, part
     cdef uint32_t i
     cdef View view
-    cdef bint in_window = worker.call.request_size > worker.region.header.slot_size
+    cdef bint in_window = worker.call.request_size > worker.region.plan.slot_size
     if not fl_pickle_check(at, worker.call.request_size, &stream_at):
         raise ValueError("the request holds no pickle")
     memcpy(&head, at, sizeof(head))
@@ -468,7 +468,7 @@ def main(finders=()):
     fl_store(&worker.region.blocks[worker.index].python, 1)
     fl_signals_wake(&worker)
     resume = fl_load(&worker.region.blocks[worker.index].slot)
-    code = fl_serve(&worker, <int32_t>resume - 1)
+    code = fl_serve(&worker, <int32_t>min(resume, <uint64_t>FL_MAX_SLOTS + 1) - 1)
     fl_libraries_close()
     try:
         # After the parent's SIGINT: Python's own handler has still to have its say.

@@ -56,6 +56,7 @@ cdef class CoreFuture:
     cdef uint8_t status
     cdef uint8_t outcome
     cdef uint8_t kind       # HAS_REPLY: the fl_reply_kind
+    cdef uint16_t asked     # once it is in a slot: the request's kind
     cdef int32_t code       # a plug-in's status
     cdef uint32_t pid
     cdef uint64_t scalar

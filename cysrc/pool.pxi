@@ -13,6 +13,15 @@ cdef enum:
     ABORTED = -6  # exit code of a worker that SIGABRT ended, its own too
 
 
+# What the parent itself knows of the worker with an index. What stands in the
+# region any task can have written.
+ctypedef struct Seat:
+    bint taken      # wanted, alive, or dead and not yet buried
+    bint ended      # dead
+    uint32_t pid    # 0 until that is known
+    uint64_t seen   # the last audit that found it with a task
+
+
 cdef class Pool:
     """One region with its slots, its queue and its futures.
 
@@ -26,6 +35,8 @@ cdef class Pool:
     cdef uint32_t *generations     # by slot
     cdef uint32_t *free            # stack of free slots: last in, first out
     cdef uint32_t free_count
+    cdef uint16_t *condemned       # by slot: index + 1 of the worker at whose burial it is given back, or 0
+    cdef Seat *seats               # by worker
     cdef fl_mapping *windows       # two a slot
     cdef uint64_t *warm            # bytes of pages in each half window
     cdef uint64_t warm_total
@@ -47,11 +58,19 @@ cdef class Pool:
     # work is either seen or finds it cleared and calls the collector.
     cdef fuload_flag timed
     cdef fuload_flag kicked        # set by parent threads that want the collector
+    # Non-zero while the collector may be waiting for its eventfd. The word that
+    # says so to workers, any task may write over. Written by the collector
+    # (seq_cst, before it looks at the flags), read by the supervisor's look.
+    cdef fuload_flag resting
     # Unfinished chunks of maps: while there are any, workers may leave it to the
     # collector to look. Written under the interpreter's lock, read without.
     cdef fuload_flag maps
     cdef uint64_t tick_head
     cdef uint32_t quiet, boost, unclaimed_ticks
+    # What the supervisor's last look has seen: see nudge().
+    cdef uint64_t audits, seen_finished, seen_submitted
+    cdef uint32_t looks_without_audit
+    cdef bint seen_ready
     cdef readonly int owner        # the process that made the pool
     cdef int forks
     cdef readonly str name
@@ -98,9 +117,12 @@ cdef class Pool:
         self.futures = <PyObject **>calloc(slots, sizeof(PyObject *))
         self.generations = <uint32_t *>calloc(slots, sizeof(uint32_t))
         self.free = <uint32_t *>malloc(slots * sizeof(uint32_t))
+        self.condemned = <uint16_t *>calloc(slots, sizeof(uint16_t))
+        self.seats = <Seat *>calloc(workers, sizeof(Seat))
         self.windows = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
         self.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
-        if not (self.bell.pidfds and self.futures and self.generations and self.free and self.windows and self.warm):
+        if not (self.bell.pidfds and self.futures and self.generations and self.free and self.windows and self.warm and
+                self.condemned and self.seats):
             raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
         for i in range(workers):
             self.bell.pidfds[i] = -1
@@ -131,7 +153,7 @@ cdef class Pool:
         self.known = {}
         self.described = {}
         self.next_function = 1
-        self.descriptions_end = header.descriptions_at
+        self.descriptions_end = self.region.plan.descriptions_at
         from collections import deque
         self.deferred = deque()
         self.dead = deque()
@@ -147,6 +169,8 @@ cdef class Pool:
         free(self.futures)
         free(self.generations)
         free(self.free)
+        free(self.condemned)
+        free(self.seats)
         free(self.windows)
         free(self.warm)
 
@@ -158,10 +182,10 @@ cdef class Pool:
     cdef void unmap(self) noexcept:
         cdef uint32_t i
         if self.mapped and self.forks == fuload_forks:
-            for i in range(2 * self.region.header.slots):
+            for i in range(2 * self.region.plan.slots):
                 if self.windows[i].at != NULL:
                     munmap(self.windows[i].at, self.windows[i].size)
-            munmap(self.region.base, self.region.header.base_size)
+            munmap(self.region.base, self.region.plan.base_size)
         self.mapped = False
         if self.region.fd >= 0:
             close(self.region.fd)
@@ -298,7 +322,7 @@ cdef class Pool:
         self.still_open()
         number = self.next_function
         if number >= FL_MAX_FUNCTIONS or \
-                size > self.region.header.descriptions_at + self.region.header.descriptions_size - self.descriptions_end:
+                size > self.region.plan.descriptions_at + self.region.plan.descriptions_size - self.descriptions_end:
             raise RuntimeError(f"a pool can name {FL_MAX_FUNCTIONS - 1} different functions, these are used up")
         start = self.descriptions_end // FL_GRAIN * FL_GRAIN
         at = <char *>mmap(NULL, self.descriptions_end - start + size, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -331,11 +355,12 @@ cdef class Pool:
     cdef bint start_worker(self) except -1:
         """Ask the supervisor for one more worker. False: all are started."""
         cdef uint32_t i
-        if self.started >= self.region.header.workers or self.broken is not None or self.paused or \
+        if self.started >= self.region.plan.workers or self.broken is not None or self.paused or \
                 (self.closing and not self.unfinished) or (self.no_starts_before and fl_now() < self.no_starts_before):
             return False
-        for i in range(self.region.header.workers):
-            if fl_state_of(fl_load(&self.region.states[i])) == FL_GONE and self.bell.pidfds[i] < 0:
+        for i in range(self.region.plan.workers):
+            if not self.seats[i].taken:
+                self.seats[i].taken = True
                 fl_store(&self.region.states[i], fl_state_word(FL_STARTING, 0, 0))
                 self.started += 1
                 wanted = self.crew.wanted
@@ -364,11 +389,96 @@ cdef class Pool:
             flag_store(&self.kicked, 1)
             fl_collector_call(&self.region, &self.os)
 
+    # -- the supervisor's look: what no worker may have written to hang us ----------
+
     def nudge(self):
-        """A worker that was stopped between calling the collector and writing
-        the eventfd must not keep everybody from it."""
-        if not self.gone() and fl_load(&self.region.notices.collector) == FL_COLLECTOR_CALLED:
-            ring_collector(&self.bell)
+        """The supervisor's look, twenty times a second; returns whether to look
+        again. A worker that was stopped between calling the collector and writing
+        the eventfd must not keep everybody from it, nor must a task that has
+        written over the words by which workers and collector find each other, or
+        over the ring. All slots are looked at only where nothing has ended since
+        the last look, or once a second."""
+        cdef bint again
+        if self.gone():
+            return False
+        # The last submit() may have found the supervisor looking: once more.
+        again = self.unfinished != 0 or self.submitted != self.seen_submitted
+        self.seen_submitted = self.submitted
+        if not again or self.broken is not None:
+            return again
+        self.enter_region()
+        try:
+            if not self.intact():
+                return again
+            if flag_load(&self.resting) and (flag_load(&self.kicked) or fl_flags_any(&self.region)):
+                ring_collector(&self.bell)
+            self.looks_without_audit += 1
+            if self.finished == self.seen_finished or self.looks_without_audit >= 20:
+                self.audit(self.finished != self.seen_finished)
+                self.looks_without_audit = 0
+            self.seen_finished = self.finished
+        finally:
+            self.leave_region()
+        return again
+
+    cdef bint intact(self) except -1:
+        """Is there still a region? A task can punch a hole into its file, or map
+        it once more and write over what the others map read-only."""
+        if fl_region_intact(&self.region):
+            return True
+        if self.broken is None:
+            self.break_pool("the pool's memory was destroyed: its file holds zeros or something else where "
+                            "its header stood (has a task written to it, or punched a hole into it?)", None,
+                            _errors.SlotCorrupted)
+        return False
+
+    cdef int audit(self, bint progress) except -1:
+        """Is what every unfinished task's slot says possible, and will somebody
+        come for it? What is wrong is set right or fails, here and now."""
+        cdef CoreFuture future
+        cdef uint64_t word
+        cdef uint32_t slot, i, ready = 0
+        self.audits += 1
+        for slot in range(self.region.plan.slots):
+            if self.condemned[slot] and not self.paused and self.bell.pidfds[self.condemned[slot] - 1] >= 0:
+                self.kill(self.condemned[slot] - 1)
+            if self.futures[slot] == NULL:
+                continue
+            word = fl_slot_look(fl_slot_at(&self.region, slot))
+            if not self.plausible(slot, word) or self.forged(slot, word):
+                self.corrupted(slot, word)
+            elif fl_word_state(word) == FL_DONE:
+                self.finish(slot)  # its flag may be lost
+            elif fl_word_state(word) == FL_READY:
+                ready += 1
+            else:
+                self.seats[fl_word_owner(word) - 1].seen = self.audits
+                future = <CoreFuture>self.futures[slot]
+                if future.limit_ns and not future.started_ns:
+                    future.started_ns = fl_slot_began(fl_slot_at(&self.region, slot))
+        for i in range(self.region.plan.workers):
+            if not self.seats[i].taken and fl_load(&self.region.states[i]) != FL_GONE:
+                fl_store(&self.region.states[i], fl_state_word(FL_GONE, 0, 0))
+        if ready and not self.paused:
+            if fl_ring_mend(&self.region, self.generations, <void **>self.futures):
+                progress = False
+            if self.seen_ready and not progress:
+                self.rouse()
+        self.seen_ready = ready != 0
+        if self.first != NULL and self.free_count:
+            feed(self)
+        return 0
+
+    cdef int rouse(self) except -1:
+        """Tasks are ready and nobody claims them: signal every worker that has
+        none, whatever it says that it does, and start what is missing."""
+        cdef uint32_t i
+        for i in range(self.region.plan.workers):
+            if self.bell.pidfds[i] >= 0 and self.seats[i].seen != self.audits and \
+                    fl_load(&self.region.blocks[i].attached):
+                fl_bell_call(&self.region, i, 0)
+                fuload_ring(self.bell.pidfds[i])
+        return self.watch_ring()
 
     # -- waiting and collecting -----------------------------------------------------
 
@@ -456,7 +566,11 @@ cdef class Pool:
             return False
         if state == FL_READY:
             return owner == 0
-        return (state == FL_RUNNING or state == FL_DONE) and 0 < owner <= self.region.header.workers
+        return (state == FL_RUNNING or state == FL_DONE) and self.lives(owner)
+
+    cdef bint lives(self, uint32_t owner) noexcept:
+        """Is there a worker of this index + 1 that is not buried?"""
+        return 0 < owner <= self.region.plan.workers and self.seats[owner - 1].taken
 
     cdef int take(self, uint32_t slot) except -1:
         """finish(), and the queue's next task into the slot: the worker sees
@@ -475,6 +589,7 @@ cdef class Pool:
         cdef PyObject *held = self.futures[slot]
         cdef fl_slot *s
         cdef uint64_t word
+        cdef fl_reply reply
         cdef CoreFuture future
         if held == NULL:
             return 0
@@ -484,16 +599,22 @@ cdef class Pool:
             return self.corrupted(slot, word)
         if fl_word_state(word) != FL_DONE:
             return 0
-        if not fl_reply_check(&self.region, s):
-            return self.corrupted(slot, word)
         future = <CoreFuture>held
+        if not fl_reply_load(&self.region, s, future.asked, &reply):
+            return self.corrupted(slot, word)
         self.futures[slot] = NULL
         Py_DECREF(future)
         try:
-            self.take_reply(future, s, slot)
+            future.pid = self.process_of(fl_word_owner(word), reply.pid)
+            self.take_reply(future, &reply, slot)
         except Exception as error:
-            self.free_slot(slot)
-            future.settle(HAS_EXCEPTION, error)
+            try:
+                if type(error) is _errors.SlotCorrupted:
+                    self.end_worker_of(slot, fl_word_owner(word))
+                else:
+                    self.free_slot(slot)
+            finally:
+                future.settle(HAS_EXCEPTION, error)
         else:
             self.free_slot(slot)
             if future.kind == FL_REPLY_SETUP_FAILED:
@@ -502,20 +623,27 @@ cdef class Pool:
                 future.settle(HAS_REPLY, future._value)
         return 0
 
-    cdef int take_reply(self, CoreFuture future, fl_slot *s, uint32_t slot) except -1:
+    cdef uint32_t process_of(self, uint32_t owner, uint32_t said) noexcept:
+        """The worker's process. It may have replied before the supervisor has
+        heard that it was started: then what it says counts, if that is a child of ours."""
+        cdef Seat *seat = &self.seats[owner - 1]
+        if not seat.pid and fuload_is_child(<int>said):
+            seat.pid = said
+        return seat.pid
+
+    cdef int take_reply(self, CoreFuture future, fl_reply *reply, uint32_t slot) except -1:
         """The reply out of the slot; nothing is unpickled yet."""
-        cdef uint64_t size = s.reply_size
+        cdef uint64_t size = reply.size
         cdef char *at
         self.finished += 1
-        future.kind = <uint8_t>s.reply_kind
-        future.scalar = s.reply_scalar
-        future.code = s.reply_status
-        future.pid = s.reply_pid
-        future.started_ns = s.started_ns
-        future.finished_ns = s.finished_ns
+        future.kind = <uint8_t>reply.kind
+        future.scalar = reply.scalar
+        future.code = reply.status
+        future.started_ns = reply.started_ns
+        future.finished_ns = reply.finished_ns
         future.slot = -1
-        if size > self.max_payload:
-            raise _errors.SlotCorrupted(f"a reply of {size} bytes to {future.callable.name}()")
+        if future.asked == FL_CALL_FUNCTION and (future.kind != FL_REPLY_SCALAR or future.views is not None):
+            check_returned(future)
         if future.finished_ns >= future.started_ns >= future.submitted_ns:
             self.run_ns += future.finished_ns - future.started_ns
             self.wait_ns += future.started_ns - future.submitted_ns
@@ -524,10 +652,10 @@ cdef class Pool:
         if future.kind < FL_REPLY_RETURNED:
             return 0
         if future.scalar and fl_reply_sized(future.kind):
-            self.warm_up(slot, FL_REPLY, min(future.scalar, self.region.header.half_size))
+            self.warm_up(slot, FL_REPLY, min(future.scalar, self.region.plan.half_size))
         if size == 0 and future.kind != FL_REPLY_BYTES:
             return 0
-        if size <= self.region.header.slot_size:
+        if size <= self.region.plan.slot_size:
             at = fl_slot_area(&self.region, slot, FL_REPLY)
         else:
             at = fl_window_map(&self.region, &self.windows[2 * slot + 1], slot, FL_REPLY, size)
@@ -565,7 +693,7 @@ cdef class Pool:
         """Give a slot's window pages back to the system, all: a worker that has
         died did not say how many it had touched."""
         fallocate(self.region.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  <long>fl_window_at(&self.region, slot, FL_REQUEST), <long>(2 * self.region.header.half_size))
+                  <long>fl_window_at(&self.region, slot, FL_REQUEST), <long>(2 * self.region.plan.half_size))
         self.warm_total -= self.warm[2 * slot] + self.warm[2 * slot + 1]
         self.warm[2 * slot] = self.warm[2 * slot + 1] = 0
         return 0
@@ -589,9 +717,7 @@ cdef class Pool:
     cdef int count_end(self, CoreFuture future, int status) except -1:
         if status == CANCELLED:
             self.cancelled_count += 1
-        elif future.outcome == HAS_REPLY and future.kind not in (
-                FL_REPLY_RAISED, FL_REPLY_NOT_REBUILT, FL_REPLY_STATUS, FL_REPLY_NO_LIBRARY,
-                FL_REPLY_REFUSED, FL_REPLY_TOO_LARGE):
+        elif future.outcome == HAS_REPLY and not fl_reply_fails(future.kind):
             self.completed += 1
         else:
             self.failed += 1
@@ -623,7 +749,10 @@ cdef class Pool:
 
     cdef int kill(self, uint32_t worker) except -1:
         """The worker whose task has just been condemned, and no later one of that index."""
-        return self.tell_crew(self.crew.kill, (worker, self.crew.orders[worker]))
+        order = self.crew.orders.get(worker) if self.crew is not None else None
+        if order is None:  # none of that index was ever started
+            return 0
+        return self.tell_crew(self.crew.kill, (worker, order))
 
     # -- cancelling -------------------------------------------------------------------
 
@@ -667,25 +796,26 @@ cdef class Pool:
         cdef uint32_t worker
         if future.slot < 0:
             return False
-        worker = fl_word_owner(fl_slot_look(fl_slot_at(&self.region, <uint32_t>future.slot))) - 1
-        if not self.condemn_slot(future):
+        if not self.condemn_slot(future, &worker):
             return False
         self.kill(worker)
         return True
 
-    cdef bint condemn_slot(self, CoreFuture future) except -1:
+    cdef bint condemn_slot(self, CoreFuture future, uint32_t *worker) except -1:
         """The slot is given back when the worker is buried: until then it may
-        still write there."""
-        cdef uint32_t slot, worker
+        still write there. False also where no worker runs it who says that he does:
+        then the word is forged, and the next look at the slot says so."""
+        cdef uint32_t slot
         cdef uint64_t word
         if future.slot < 0:
             return False
         slot = <uint32_t>future.slot
         word = fl_slot_look(fl_slot_at(&self.region, slot))
-        worker = fl_word_owner(word) - 1
-        if fl_word_state(word) != FL_RUNNING or worker >= self.region.header.workers or \
-                not fl_slot_condemn(fl_slot_at(&self.region, slot), self.generations[slot], worker):
+        worker[0] = fl_word_owner(word) - 1
+        if fl_word_state(word) != FL_RUNNING or not self.plausible(slot, word) or self.forged(slot, word) or \
+                not fl_slot_condemn(fl_slot_at(&self.region, slot), self.generations[slot], worker[0]):
             return False
+        self.condemned[slot] = <uint16_t>(worker[0] + 1)
         self.futures[slot] = NULL
         future.slot = -1
         Py_DECREF(future)
@@ -702,18 +832,22 @@ cdef class Pool:
 
     cdef list find_all(self, bint running):
         cdef CoreFuture future
-        cdef uint32_t slot
+        cdef uint32_t slot, worker
         cdef list found = []
         while self.first != NULL:
             future = <CoreFuture>self.first.future
             self.withdraw(future)
             found.append(future)
-        for slot in range(self.region.header.slots):
+        for slot in range(self.region.plan.slots):
             self.finish(slot)
             if self.futures[slot] != NULL:
                 future = <CoreFuture>self.futures[slot]
-                if self.withdraw(future) or (running and self.condemn_slot(future)):
+                if self.withdraw(future) or (running and self.condemn_slot(future, &worker)):
                     found.append(future)
+                elif running and self.futures[slot] != NULL:
+                    self.finish(slot)  # it has just ended,
+                    if self.futures[slot] != NULL:  # or no worker has it who says that it has
+                        self.corrupted(slot, fl_slot_look(fl_slot_at(&self.region, slot)))
         return found
 
     def cancel_all(self):
@@ -773,7 +907,7 @@ cdef class Pool:
         cdef uint64_t word, began, now = fl_now(), due = 0, next_due = 0
         cdef uint64_t seen = 0
         cdef uint32_t slot
-        for slot in range(self.region.header.slots):
+        for slot in range(self.region.plan.slots):
             if self.futures[slot] == NULL:
                 continue
             future = <CoreFuture>self.futures[slot]
@@ -784,7 +918,7 @@ cdef class Pool:
             seen += 1
             if fl_word_state(word) == FL_DONE:
                 continue
-            began = s.started_ns
+            began = fl_slot_began(s) or future.started_ns
             if fl_word_state(word) != FL_RUNNING or not began:
                 due = now + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
             else:
@@ -808,12 +942,12 @@ cdef class Pool:
 
     cdef int time_out(self, CoreFuture future, uint64_t word, uint64_t began, uint64_t now) except -1:
         """Ended, unless it has finished this very moment."""
-        cdef uint32_t slot = <uint32_t>future.slot, worker = fl_word_owner(word) - 1
+        cdef uint32_t slot = <uint32_t>future.slot, worker
         request = self.request_of(slot)
-        if not self.condemn_slot(future):
+        if not self.condemn_slot(future, &worker):
             return 0
         self.kill(worker)
-        future.pid = <uint32_t>fl_load(&self.region.blocks[worker].pid)
+        future.pid = self.seats[worker].pid
         future.started_ns = began
         future.finished_ns = now
         return future.settle(HAS_TIMEOUT, request)
@@ -821,13 +955,15 @@ cdef class Pool:
     cdef object request_of(self, uint32_t slot):
         """For messages: the request, if it is short."""
         cdef uint64_t size = fl_slot_at(&self.region, slot).request_size
-        if size > self.region.header.slot_size:
+        if size > self.region.plan.slot_size:
             return None
         return PyBytes_FromStringAndSize(fl_slot_area(&self.region, slot, FL_REQUEST), <Py_ssize_t>size)
 
     # -- workers come and go; the supervisor calls these ---------------------------------
 
-    def worker_started(self, uint32_t index, int pidfd):
+    def worker_started(self, uint32_t index, int pid, int pidfd):
+        self.seats[index].pid = <uint32_t>pid
+        fl_store(&self.region.pids[index], <uint64_t>pid)
         self.bell.pidfds[index] = pidfd
         # It may have gone to sleep and been called before it could be signalled.
         if fl_state_of(fl_load(&self.region.states[index])) == FL_CALLED:
@@ -836,6 +972,7 @@ cdef class Pool:
     def worker_not_started(self, uint32_t index, error):
         """Forking or exec failed: nothing will ever run."""
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
+        self.seats[index].taken = False
         self.started -= 1
         self.dead.append((index, 0, None, error))
         self.kick()
@@ -846,6 +983,7 @@ cdef class Pool:
 
     cdef int not_wanted(self, uint32_t index) except -1:
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
+        self.seats[index].taken = False
         self.started -= 1
         if not self.started:
             self.resume()
@@ -859,14 +997,16 @@ cdef class Pool:
         return 0
 
     def runs_python(self, uint32_t index):
-        """Whether this worker is an interpreter."""
+        """Whether this worker is an interpreter. (It says so itself: what is sent to
+        it by mistake ends it half a second later.)"""
         return fl_load(&self.region.blocks[index].python) != 0
 
     def worker_ended(self, uint32_t index):
         """The process is dead and not yet reaped: its pid must not be
         signalled by anybody from now on."""
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
-        fl_store(&self.region.blocks[index].pid, 0)
+        fl_store(&self.region.pids[index], 0)
+        self.seats[index].ended = True
 
     def worker_attached(self, uint32_t index):
         """Whether it has found the region and serves."""
@@ -890,31 +1030,37 @@ cdef class Pool:
         cdef int32_t orphan
         cdef bint crashed = False, expected = False
         cdef uint64_t done = fl_load(&self.region.blocks[index].tasks_done)
-        for slot in range(self.region.header.slots):
+        self.intact()
+        for slot in range(self.region.plan.slots):
+            if self.condemned[slot] == index + 1:
+                expected = True
+            if self.futures[slot] == NULL:
+                continue
             s = fl_slot_at(&self.region, slot)
             word = fl_slot_look(s)
-            if self.futures[slot] != NULL and not self.plausible(slot, word):
+            if not self.plausible(slot, word):
+                self.corrupted(slot, word)
+            elif (fl_word_owner(word) == index + 1 or exitcode == ABORTED) and self.forged(slot, word):
                 self.corrupted(slot, word)
             elif fl_word_owner(word) != index + 1:
-                if self.futures[slot] != NULL and exitcode == ABORTED and self.forged(slot, word):
-                    self.corrupted(slot, word)
+                continue
             elif fl_word_state(word) == FL_DONE:
                 self.finish(slot)
-            elif fl_word_state(word) == FL_CONDEMNED and self.futures[slot] == NULL:
-                expected = True
-            elif fl_word_state(word) == FL_RUNNING and self.futures[slot] != NULL:
+            else:
                 fl_slot_condemn(s, fl_word_generation(word), index)
                 expected = self.crash(slot, pid, exitcode) or expected
                 crashed = True
-        # Now those that were condemned, the corrupted ones of this burial too.
-        for slot in range(self.region.header.slots):
-            word = fl_slot_look(fl_slot_at(&self.region, slot))
-            if fl_word_owner(word) == index + 1 and fl_word_state(word) == FL_CONDEMNED and \
-                    self.futures[slot] == NULL:
+        # Now those that were condemned, the corrupted ones of this burial too. By
+        # the parent's own record: what the words say by now may be anything.
+        for slot in range(self.region.plan.slots):
+            if self.condemned[slot] == index + 1:
+                self.condemned[slot] = 0
                 self.cool_down(slot)
                 self.free_slot(slot)
+        memset(&self.seats[index], 0, sizeof(Seat))
         memset(&self.region.blocks[index], 0, sizeof(fl_block))
-        close(self.bell.pidfds[index])
+        if self.bell.pidfds[index] >= 0:
+            close(self.bell.pidfds[index])
         self.bell.pidfds[index] = -1
         self.started -= 1
         orphan = fl_bell_orphans(&self.region, 0, index + 1)
@@ -964,11 +1110,12 @@ cdef class Pool:
             future.retries -= 1
             future.again = NULL
             future.task = task
+            future.started_ns = 0
             self.retried += 1
             push_first(self, task)
             return True
         future.pid = <uint32_t>pid
-        future.started_ns = s.started_ns
+        future.started_ns = fl_slot_began(s)
         future.scalar = exitcode is not None
         future.code = exitcode if exitcode is not None else 0
         request = self.request_of(slot)
@@ -982,16 +1129,15 @@ cdef class Pool:
         nobody does. Who says so itself is believed first; the word only if the
         worker that it names is not busy with another slot."""
         cdef uint32_t i, owner = fl_word_owner(word)
-        for i in range(self.region.header.workers):
-            if fl_load(&self.region.blocks[i].slot) == slot + 1:
+        for i in range(self.region.plan.workers):
+            if self.seats[i].taken and fl_load(&self.region.blocks[i].slot) == slot + 1:
                 return i + 1
-        if 0 < owner <= self.region.header.workers and fl_load(&self.region.blocks[owner - 1].slot):
+        if not self.lives(owner) or fl_load(&self.region.blocks[owner - 1].slot):
             return 0
         return owner
 
     cdef bint forged(self, uint32_t slot, uint64_t word) noexcept:
-        """Does the word name a worker that knows nothing of it? Asked only after
-        a worker that found memory overwritten has ended itself. (A worker says
+        """Does a plausible word name a worker that knows nothing of it? (A worker says
         which slot before it claims it, and until its reply is there.)"""
         cdef uint32_t owner = fl_word_owner(word)
         if fl_word_state(word) != FL_RUNNING or fl_load(&self.region.blocks[owner - 1].slot) == slot + 1:
@@ -1009,15 +1155,22 @@ cdef class Pool:
             f"(word {word:#018x}, reply kind {s.reply_kind}, reply size {s.reply_size})")
         self.futures[slot] = NULL
         future.slot = -1
-        # Its worker may still write there: the slot is given back at the burial.
-        if 0 < owner <= self.region.header.workers and self.bell.pidfds[owner - 1] >= 0:
-            fl_store(<fl_word *>s, fl_slot_word(self.generations[slot], owner, FL_CONDEMNED))
-            self.kill(owner - 1)
-        else:
-            self.free_slot(slot)
-        future.settle(HAS_EXCEPTION, error)
-        Py_DECREF(future)
+        try:
+            self.end_worker_of(slot, owner)
+        finally:
+            future.settle(HAS_EXCEPTION, error)
+            Py_DECREF(future)
         return 0
+
+    cdef int end_worker_of(self, uint32_t slot, uint32_t owner) except -1:
+        """This worker may still write into a slot whose task has ended: the slot is
+        given back at its burial. At once if there is no such worker."""
+        if not self.lives(owner) or self.bell.pidfds[owner - 1] < 0:
+            self.cool_down(slot)
+            return self.free_slot(slot)
+        fl_store(<fl_word *>fl_slot_at(&self.region, slot), fl_slot_word(self.generations[slot], owner, FL_CONDEMNED))
+        self.condemned[slot] = <uint16_t>owner
+        return self.kill(owner - 1)
 
     cdef int setup_failed(self, CoreFuture future) except -1:
         text = (future._value or b"").decode("utf-8", "replace")
@@ -1027,17 +1180,19 @@ cdef class Pool:
         future.settle(HAS_EXCEPTION, error)
         return 0
 
-    cdef object break_pool(self, str reason, object text):
+    cdef object break_pool(self, str reason, object text, object kind=None):
         """No task of this pool can be run any more, as in the standard library."""
         from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
         cdef CoreFuture future
-        error = BrokenProcessPool(reason)
+        if kind is None:
+            kind = BrokenProcessPool
+        error = kind(reason)
         if text:
             error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
         if self.broken is None:
             self.broken = error
         for future in self.withdraw_all(True):
-            own = BrokenProcessPool(reason)
+            own = kind(reason)
             own.__cause__ = error.__cause__
             future.settle(HAS_EXCEPTION, own)
         while self.blocked:
@@ -1107,12 +1262,14 @@ cdef class Pool:
                 sleep_ms = DOZE_MS
             # Asleep first, then the look: pairs with fl_collector_call and
             # fl_collector_will_look.
+            flag_store(&self.resting, 1)
             fl_store(&self.region.notices.collector, FL_COLLECTOR_DOZING if sleep_ms >= 0 else FL_COLLECTOR_ASLEEP)
             if not flag_load(&self.kicked) and not fl_flags_any(&self.region):
                 p.fd = self.bell.fd
                 p.events = POLLIN
                 p.revents = 0
                 poll(&p, 1, sleep_ms)
+            flag_store(&self.resting, 0)
             fl_swap(&self.region.notices.collector, FL_COLLECTOR_AWAKE)
             read(self.bell.fd, &count, sizeof(count))
             if flag_load(&self.timed):
@@ -1145,13 +1302,13 @@ cdef class Pool:
         self.quiet = 0
         self.tick_head = head
         fl_bell_count(&self.region, &c)
-        if c.busy == self.region.header.workers:
+        if c.busy == self.region.plan.workers:
             # There is nobody to wake or to start. Whoever publishes and finds
             # one asleep has the ring watched again, unless it is still watched:
             # so look once more after saying that it is not.
             flag_store(&self.timed, 0)
             fl_bell_count(&self.region, &c)
-            if c.busy < self.region.header.workers:
+            if c.busy < self.region.plan.workers:
                 flag_store(&self.timed, 1)
             return 0
         if claimed * WORTH_A_WAKE_NS > (c.busy + c.polling) * <uint64_t>TICK_MS * 1000000:
@@ -1177,11 +1334,13 @@ cdef class Pool:
     def leave(self):
         """All workers shall leave as soon as they have nothing to do."""
         cdef uint32_t i
-        if self.gone():
+        if self.gone() or not self.intact():
             return
         fl_store(&self.region.header.leave, 1)
-        for i in range(self.region.header.workers):
-            if fl_bell_call(&self.region, i, 0):
+        for i in range(self.region.plan.workers):
+            # None has a task: who does not say that it sleeps is signalled, too.
+            fl_bell_call(&self.region, i, 0)
+            if fl_load(&self.region.blocks[i].attached):
                 fuload_ring(self.bell.pidfds[i])
 
     def wake_blocked(self):
@@ -1197,16 +1356,13 @@ cdef class Pool:
         return FL_VERSION
 
     def pids(self):
-        """Process ids of the workers that have attached and are not dead."""
+        """Process ids of the workers that have been started and are not dead, as
+        far as this process knows them itself."""
         cdef uint32_t i
-        found = set()
-        if not self.gone():
-            self.enter_region()
-            for i in range(self.region.header.workers):
-                if fl_load(&self.region.blocks[i].pid):
-                    found.add(<int>fl_load(&self.region.blocks[i].pid))
-            self.leave_region()
-        return found
+        if self.gone():
+            return set()
+        return {<int>self.seats[i].pid for i in range(self.region.plan.workers)
+                if self.seats[i].pid and not self.seats[i].ended}
 
     def snapshot(self):
         """Numbers for PoolStats: (workers, totals)."""
@@ -1217,12 +1373,12 @@ cdef class Pool:
         rung = 0
         if not self.gone():
             self.enter_region()
-            for i in range(self.region.header.workers):
+            for i in range(self.region.plan.workers):
                 state = fl_state_of(fl_load(&self.region.states[i]))
                 block = &self.region.blocks[i]
                 rung += fl_load(&block.relays)
-                if state != FL_GONE:
-                    workers.append((fl_load(&block.pid), names.get(state, "unknown"), fl_load(&block.tasks_done),
+                if self.seats[i].taken and not self.seats[i].ended:
+                    workers.append((self.seats[i].pid, names.get(state, "unknown"), fl_load(&block.tasks_done),
                                     fl_load(&block.run_ns) / 1e9, fl_load(&block.python) != 0))
             self.leave_region()
         return workers, {"submitted": self.submitted, "completed": self.completed, "failed": self.failed,
@@ -1299,6 +1455,22 @@ cdef object copy_pickle(char *at, uint64_t size):
     return (stream, buffers)
 
 
+cdef int check_returned(CoreFuture future) except -1:
+    """Buffers that the call writes to come back in RETURNED and in nothing else, and
+    only what is no number comes as bytes."""
+    cdef bint returned = future.views is not None and future.views.extent.size != 0
+    cdef Callable c = future.callable
+    if future.kind == FL_REPLY_RETURNED if not returned else future.kind in (FL_REPLY_SCALAR, FL_REPLY_BYTES):
+        raise wrong_result(c)
+    if future.kind == FL_REPLY_BYTES and c.result_code not in (FL_STRUCT, FL_STRING, FL_WIDE_STRING, FL_POINTEE, FL_F80):
+        raise wrong_result(c)
+    return 0
+
+
+cdef object wrong_result(Callable c):
+    return _errors.SlotCorrupted(f"a reply to {c.name}() does not hold what the call was to return")
+
+
 cdef int copy_returned(CoreFuture future, char *at, uint64_t size) except -1:
     """What a native call returned: buffers go back to where they came from."""
     cdef fl_returned head
@@ -1311,7 +1483,7 @@ cdef int copy_returned(CoreFuture future, char *at, uint64_t size) except -1:
     offset = fl_round(offset, FL_BUFFER_ALIGN)
     # All must be there before anything is written.
     if offset > size or head.size != size - offset:
-        raise _errors.SlotCorrupted("a reply does not hold what the call was to return")
+        raise wrong_result(future.callable)
     if head.size:
         future._value = copied_bytes(at + offset, head.size)
     future.scalar = head.scalar

@@ -21,18 +21,21 @@ cdef extern from "protocol/message.h" nogil:
         FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_FUNCTIONS, FL_NAME_SIZE
     ctypedef enum fl_half "enum fl_half":
         FL_REQUEST, FL_REPLY
+    ctypedef struct fl_plan "struct fl_plan":
+        uint32_t workers, slots, slot_size, ring_size
+        uint64_t max_payload, half_size, base_size
+        uint64_t descriptions_at, descriptions_size, total_size
     ctypedef struct fl_header "struct fl_header":
-        uint32_t workers, slots, slot_size, ring_size, cpus, max_pollers
+        uint32_t cpus, max_pollers
         int32_t parent_pid
-        uint64_t spin_ns, late_ns, max_payload, max_tasks, half_size, base_size
-        uint64_t descriptions_at, descriptions_size, total_size, signal_mask
         uint32_t host_function, setup_function
+        uint64_t spin_ns, late_ns, max_tasks, signal_mask
         char name[16]
         fl_word watchers, leave, ring_tail
     ctypedef struct fl_notices "struct fl_notices":
         fl_word collector, ring_head
     ctypedef struct fl_block "struct fl_block":
-        fl_word pid, slot, tasks_done, run_ns, relays, collector_calls, python, attached
+        fl_word slot, tasks_done, run_ns, relays, collector_calls, python, attached
     ctypedef struct fl_function "struct fl_function":
         uint64_t at, length
     ctypedef struct fl_slot "struct fl_slot":
@@ -44,12 +47,14 @@ cdef extern from "protocol/message.h" nogil:
     ctypedef struct fl_region "struct fl_region":
         int fd
         char *base
+        fl_plan plan
         fl_header *header
         fl_notices *notices
         fl_word *states
         fl_block *blocks
         fl_word *flags
         fl_function *functions
+        fl_word *pids
         uint32_t flag_words
         bint keep_from_children
     ctypedef struct fl_mapping "struct fl_mapping":
@@ -59,8 +64,9 @@ cdef extern from "protocol/message.h" nogil:
     uint64_t fl_now()
     void fl_pause()
     bint fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
-    void fl_layout_plan(fl_header *h, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
-    void fl_region_bind(fl_region *r, int fd, void *base)
+    void fl_layout_plan(fl_plan *h, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
+    void fl_region_bind(fl_region *r, int fd, void *base, const fl_plan *plan)
+    bint fl_region_intact(fl_region *r)
     fl_slot *fl_slot_at(fl_region *r, uint32_t slot)
     char *fl_slot_area(fl_region *r, uint32_t slot, fl_half half)
     uint64_t fl_window_at(fl_region *r, uint32_t slot, fl_half half)
@@ -74,6 +80,7 @@ cdef extern from "protocol/message.h" nogil:
     uint32_t fl_word_owner(uint64_t word)
     uint32_t fl_word_state(uint64_t word)
     uint64_t fl_slot_look(fl_slot *s)
+    uint64_t fl_slot_began(fl_slot *s)
     bint fl_slot_cancel(fl_slot *s, uint32_t generation)
     bint fl_slot_condemn(fl_slot *s, uint32_t generation, uint32_t worker)
     void fl_slot_release(fl_slot *s, uint32_t generation)
@@ -85,6 +92,7 @@ cdef extern from "protocol/message.h" nogil:
     void fl_ring_clear(fl_region *r)
     uint64_t fl_ring_head(fl_region *r)
     void fl_ring_repack(fl_region *r, uint32_t *generations, bint move)
+    bint fl_ring_mend(fl_region *r, uint32_t *generations, void **held)
     void fl_ring_publish(fl_region *r, uint32_t slot, uint32_t *generations)
 
     # doorbell.h
@@ -141,7 +149,13 @@ cdef extern from "protocol/message.h" nogil:
     uint64_t fl_cell_size(uint32_t type)
     uint64_t fl_cell_at(uint64_t end, uint32_t type)
     bint fl_reply_sized(uint32_t kind)
-    bint fl_reply_check(fl_region *r, fl_slot *s)
+    ctypedef struct fl_reply "struct fl_reply":
+        uint64_t size, scalar, started_ns, finished_ns
+        int32_t status
+        uint32_t pid
+        uint16_t kind
+    bint fl_reply_load(fl_region *r, fl_slot *s, uint16_t request, fl_reply *reply)
+    bint fl_reply_fails(uint32_t kind)
     bint fl_pickle_check(const char *payload, uint64_t size, uint64_t *stream_at)
     const fl_description *fl_description_map(fl_region *r, uint32_t id)
     void fl_description_unmap(fl_region *r, uint32_t id, const fl_description *d)

@@ -41,11 +41,18 @@ cdef extern from *:
     #include <pthread.h>
     #include <signal.h>
     #include <sys/syscall.h>
+    #include <sys/wait.h>
     #include <unistd.h>
     /* SIGUSR1 to a worker, through the pidfd of its process. */
     static int fuload_ring(int pidfd)
     {
         return pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0;
+    }
+    /* Is this a process that we started, and that nobody has waited for? */
+    static int fuload_is_child(int pid)
+    {
+        siginfo_t info;
+        return pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
     }
     /* How often this process is a fork of the one that loaded the module: a
      * pool of an earlier count belongs to a parent. Written in the child of a
@@ -58,6 +65,7 @@ cdef extern from *:
     typedef _Atomic int fuload_flag;
     """
     bint fuload_ring(int pidfd) nogil
+    bint fuload_is_child(int pid) nogil
     int fuload_forks
     int fuload_count_forks() nogil
     ctypedef struct fuload_flag:
@@ -93,7 +101,7 @@ def region_possible(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64
 cdef int make_region(fl_region *r, uint32_t workers, uint32_t slots, uint32_t slot_size,
                      uint64_t max_payload) except -1:
     """A sealed memfd with a planned header, mapped. On an error nothing is left."""
-    cdef fl_header plan
+    cdef fl_plan plan
     cdef int fd
     memset(&plan, 0, sizeof(plan))
     fl_layout_plan(&plan, workers, slots, slot_size, max_payload)
@@ -107,7 +115,7 @@ cdef int make_region(fl_region *r, uint32_t workers, uint32_t slots, uint32_t sl
     return 0
 
 
-cdef int size_region(int fd, fl_header *plan) except -1:
+cdef int size_region(int fd, fl_plan *plan) except -1:
     if ftruncate(fd, <long>plan.total_size) != 0:
         raise _errors.refused(f"ftruncate of the pool's memory ({plan.total_size} bytes of address space)", errno)
     if fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0:
@@ -115,7 +123,7 @@ cdef int size_region(int fd, fl_header *plan) except -1:
     return 0
 
 
-cdef int map_region(fl_region *r, int fd, fl_header *plan) except -1:
+cdef int map_region(fl_region *r, int fd, fl_plan *plan) except -1:
     cdef int number
     cdef void *base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
     if base == MAP_FAILED:
@@ -127,7 +135,7 @@ cdef int map_region(fl_region *r, int fd, fl_header *plan) except -1:
         raise _errors.refused("madvise(MADV_DONTFORK)", number)
     madvise(base, plan.base_size, MADV_DONTDUMP)
     memcpy(base, plan, sizeof(plan[0]))
-    fl_region_bind(r, fd, base)
+    fl_region_bind(r, fd, base, plan)
     r.keep_from_children = True
     fl_ring_clear(r)
     return 0

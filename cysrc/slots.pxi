@@ -47,7 +47,7 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
 
 cdef char *request_area(Pool pool, uint32_t slot, uint64_t size) except NULL:
     cdef char *at
-    if size <= pool.region.header.slot_size:
+    if size <= pool.region.plan.slot_size:
         return fl_slot_area(&pool.region, slot, FL_REQUEST)
     at = fl_window_map(&pool.region, &pool.windows[2 * slot], slot, FL_REQUEST, size)
     if at == NULL:
@@ -174,6 +174,7 @@ cdef void publish(Pool pool, uint32_t slot, PyObject *future, uint32_t function,
     s.reply_kind = FL_REPLY_UNSET  # a word that is made to say "done" is no reply
     pool.futures[slot] = future
     (<CoreFuture>future).slot = <int32_t>slot
+    (<CoreFuture>future).asked = kind
     fl_ring_publish(&pool.region, slot, pool.generations)
 
 
@@ -240,7 +241,7 @@ cdef int announce(Pool pool, uint32_t count) except -1:
             if fl_bell_ring(&pool.region, &pool.os, 0):
                 pool.doorbells += 1
         elif not c.polling and not c.asleep and \
-                c.busy + c.called + c.starting < min(pool.region.header.cpus, pool.region.header.workers):
+                c.busy + c.called + c.starting < min(pool.region.header.cpus, pool.region.plan.workers):
             try:
                 if not pool.start_worker():
                     break
@@ -252,6 +253,6 @@ cdef int announce(Pool pool, uint32_t count) except -1:
         count -= 1
         fl_bell_count(&pool.region, &c)
     # Whoever sleeps or is not started yet may be needed, if this takes long.
-    if (c.asleep or pool.started < pool.region.header.workers) and not flag_load(&pool.timed):
+    if (c.asleep or pool.started < pool.region.plan.workers) and not flag_load(&pool.timed):
         pool.watch_ring()
     return 0

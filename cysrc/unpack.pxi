@@ -57,6 +57,10 @@ cdef object native_plain(Callable c, uint64_t bits, bytes data):
     restype = c.convert
     if restype is None:
         return native_scalar(code, bits)
+    if code == FL_STRUCT or code == FL_F80 or (code == FL_POINTEE and bits):
+        pointee = restype if code != FL_POINTEE or is_ndpointer(restype) else restype._type_
+        if not is_ndpointer(pointee) and len(data or b"") < ctypes.sizeof(pointee):
+            raise wrong_result(c)
     if code == FL_STRUCT:
         return restype.from_buffer_copy(data)
     if code == FL_POINTEE:
@@ -134,9 +138,9 @@ cdef object unpack_reply(CoreFuture f):
     if kind == FL_REPLY_STATUS:
         raise _Raised(_errors.NativeTaskError(f.code, (f._value or b"").decode("utf-8", "replace")))
     if kind == FL_REPLY_NO_LIBRARY:
-        raise _Raised(_errors.LibraryLoadError(f._value.decode("utf-8", "replace")))
+        raise _Raised(_errors.LibraryLoadError((f._value or b"").decode("utf-8", "replace")))
     if kind == FL_REPLY_REFUSED:
-        raise _Raised(RuntimeError(f._value.decode("utf-8", "replace")))
+        raise _Raised(RuntimeError((f._value or b"").decode("utf-8", "replace")))
     if kind == FL_REPLY_TOO_LARGE:
         raise _Raised(_errors.PayloadTooLarge(f"the result of {f.callable.name}() has {f.scalar} bytes, "
                                               f"max_payload is {f._value}"))

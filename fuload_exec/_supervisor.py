@@ -170,9 +170,9 @@ class Supervisor:
             if crew.deadline is not None and crew.deadline <= now:
                 crew.on_deadline()
         if self.looking:
-            for crew in list(self.crews):
-                crew.pool.nudge()
-            self.looking = any(crew.pool.unfinished for crew in self.crews)
+            self.looking = False  # first: who submits meanwhile sets it again
+            if any([crew.pool.nudge() for crew in list(self.crews)]):
+                self.looking = True
             sigint_check()
 
     def start_looking(self) -> None:

@@ -264,7 +264,7 @@ class Crew:
         self.workers[index] = Worker(process, pidfd, errors, self.orders[index])
         if errors is not None:
             self.attaching[index] = time.monotonic() + _ATTACH_GRACE
-        self.pool.worker_started(index, shared)
+        self.pool.worker_started(index, process.pid, shared)
 
     @staticmethod
     def _error_file() -> int | None:

@@ -41,6 +41,14 @@
  * ASLEEP after it has set a flag may leave it at that for a while: before the
  * collector sleeps for good it looks at the flags.
  *
+ * WHAT A TASK CAN DO that writes over these words. A worker's word: it is not
+ * called, or called in another's place. Nothing hangs on it for long: while tasks
+ * are unfinished the parent looks every 50 ms whether those that are ready are
+ * claimed; if not, it signals every worker that runs none, whatever its word says,
+ * and who wakes and does not find itself ASLEEP looks at the ring. The collector's:
+ * a word of no meaning counts as asleep, and the same look writes the eventfd while
+ * flags are set and the collector, by what it says in the parent's own memory, rests.
+ *
  * Time, waiting and signalling are passed in (struct fl_os), so that tests
  * can stop a participant between any two steps.
  */
@@ -85,7 +93,7 @@ static inline void fl_bell_count(struct fl_region *r, struct fl_census *c)
 
     memset(c, 0, sizeof *c);
     c->warmest = -1;
-    for (i = 0; i < r->header->workers; i++) {
+    for (i = 0; i < r->plan.workers; i++) {
         uint64_t word = atomic_load_explicit(&r->states[i], memory_order_seq_cst);
 
         switch (fl_state_of(word)) {
@@ -155,7 +163,7 @@ static inline bool fl_bell_wanted(const struct fl_region *r, const struct fl_cen
  * a second signal is harmless: a sleeper that was not called sleeps on. */
 static inline int32_t fl_bell_orphans(struct fl_region *r, uint32_t from, uint32_t caller)
 {
-    for (; from < r->header->workers; from++) {
+    for (; from < r->plan.workers; from++) {
         uint64_t word = atomic_load_explicit(&r->states[from], memory_order_seq_cst);
 
         if (fl_state_of(word) == FL_CALLED && fl_state_caller(word) == caller)
@@ -212,6 +220,7 @@ static inline void fl_bell_sleep(struct fl_region *r, const struct fl_os *os, ui
     uint64_t asleep = fl_state_word(FL_ASLEEP, 0, os->now(os->context));
     uint64_t busy = fl_state_word(FL_BUSY, 0, 0), seen = asleep;
 
+    fl_ring_find(r, cursor); /* what a head that was written over has hidden from it */
     atomic_store_explicit(state, asleep, memory_order_seq_cst);
     if ((fl_ring_pending(r, cursor) || fl_leaving(r)) &&
         atomic_compare_exchange_strong(state, &seen, busy))
@@ -222,9 +231,10 @@ static inline void fl_bell_sleep(struct fl_region *r, const struct fl_os *os, ui
     atomic_exchange_explicit(state, busy, memory_order_seq_cst);
 }
 
+/* A word that nobody of ours wrote counts as asleep: one call sets it right. */
 static inline bool fl_collector_sleeps(uint64_t state)
 {
-    return state == FL_COLLECTOR_ASLEEP || state == FL_COLLECTOR_DOZING;
+    return state != FL_COLLECTOR_AWAKE && state != FL_COLLECTOR_CALLED;
 }
 
 /* Anybody: the collector must look. Writes the eventfd if it sleeps and
@@ -252,7 +262,9 @@ static inline bool fl_collector_looks(struct fl_region *r)
 /* Worker, after fl_flag_set: will the collector look within milliseconds? */
 static inline bool fl_collector_will_look(struct fl_region *r)
 {
-    return atomic_load_explicit(&r->notices->collector, memory_order_seq_cst) != FL_COLLECTOR_ASLEEP;
+    uint64_t state = atomic_load_explicit(&r->notices->collector, memory_order_seq_cst);
+
+    return !fl_collector_sleeps(state) || state == FL_COLLECTOR_DOZING;
 }
 
 #endif

@@ -7,6 +7,7 @@
  *
  *   header        sizes, offsets, settings; watchers, leave parent writes
  *   functions     where each function's description lies   parent appends
+ *   pids          the process of each worker               parent writes
  *   ring          published slots                          parent appends, ring.h
  *   notices       collector's state, the ring's head       see each field
  *   states        one word a worker: busy/polling/asleep   doorbell.h
@@ -38,7 +39,7 @@
 #include <time.h>
 
 #define FL_MAGIC UINT64_C(0x316465786f6c7566) /* "fuloexd1" in memory */
-#define FL_VERSION 2u
+#define FL_VERSION 3u
 
 #define FL_LINE 64u          /* a cache line */
 #define FL_PAIR 128u         /* what the adjacent-line prefetcher fetches */
@@ -54,7 +55,10 @@ typedef _Atomic uint64_t fl_word;
 _Static_assert(sizeof(fl_word) == 8, "a shared word is eight bytes");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "shared words must be lock-free");
 
-struct fl_header {
+/* Sizes and places: what never changes. It stands at the start of the region, and
+ * each process computes addresses from a copy of its own (struct fl_region), so
+ * that whoever writes over the region, or empties it, sends nobody astray. */
+struct fl_plan {
     uint64_t magic;
     uint32_t version;
     uint32_t header_size;
@@ -63,30 +67,36 @@ struct fl_header {
     uint32_t slot_size;     /* bytes of the request area, and of the reply area */
     uint32_t slot_stride;   /* from one slot to the next */
     uint32_t ring_size;     /* entries, a power of two, at least 4 * slots */
-    uint32_t cpus;          /* CPUs that the pool may use */
-    uint32_t max_pollers;   /* workers that may poll at the same time */
-    int32_t parent_pid;
-    uint64_t spin_ns;       /* how long a worker polls before it sleeps */
-    uint64_t late_ns;       /* who gets its CPU back so late does not poll for a while; 0: polls on */
+    uint32_t reserved;
     uint64_t max_payload;   /* most bytes of one request or reply */
-    uint64_t max_tasks;     /* a worker leaves after so many; 0 is no limit */
     uint64_t half_size;     /* one half of a window: max_payload, rounded up */
-    uint64_t functions_at, ring_at, notices_at, states_at, blocks_at, flags_at, slots_at;
+    uint64_t functions_at, pids_at, ring_at, notices_at, states_at, blocks_at, flags_at, slots_at;
     uint64_t base_size;
     uint64_t descriptions_at, descriptions_size;
     uint64_t windows_at;
     uint64_t total_size;
-    uint64_t signal_mask;   /* the mask that tasks find, bit n-1 for signal n */
+};
+
+struct fl_header {
+    struct fl_plan plan;
+    uint32_t cpus;          /* CPUs that the pool may use */
+    uint32_t max_pollers;   /* workers that may poll at the same time */
+    int32_t parent_pid;
     uint32_t host_function; /* description id of the interpreter's argv, 0 is none */
     uint32_t setup_function; /* description id of the Python set-up, 0 is none */
+    uint64_t spin_ns;       /* how long a worker polls before it sleeps */
+    uint64_t late_ns;       /* who gets its CPU back so late does not poll for a while; 0: polls on */
+    uint64_t max_tasks;     /* a worker leaves after so many; 0 is no limit */
+    uint64_t signal_mask;   /* the mask that tasks find, bit n-1 for signal n */
     char name[FL_NAME_SIZE];
 
     /* How many parent threads watch the flags. Parent writes. */
     _Alignas(FL_PAIR) fl_word watchers;
     /* Non-zero: workers leave when they find nothing to do. Parent writes. */
     fl_word leave;
-    /* Entries published so far. Only the parent writes it; workers never read
-     * it (they read the entries), tests and statistics do. */
+    /* Entries published so far. Only the parent writes it, before the entry
+     * (ring.h). Workers read the entries instead; they look at it, acquire, where
+     * a look costs nothing: before they sleep, and where the ring makes no sense. */
     _Alignas(FL_PAIR) fl_word ring_tail;
 };
 
@@ -103,8 +113,7 @@ struct fl_notices {
 /* Only the worker writes its block; the parent reads it, for statistics and
  * after the worker's death. Counters are relaxed: they order nothing. */
 struct fl_block {
-    _Alignas(FL_PAIR) fl_word pid;
-    fl_word slot;          /* the slot that it is about to claim, or runs, + 1; or 0 */
+    _Alignas(FL_PAIR) fl_word slot; /* the slot that it is about to claim, or runs, + 1; or 0 */
     fl_word tasks_done;
     fl_word run_ns;
     fl_word relays;        /* doorbells that it rang for other workers */
@@ -133,7 +142,9 @@ struct fl_slot {
     uint64_t request_size;
     uint64_t reply_size;
     uint64_t reply_scalar; /* the value; of a reply with bytes, how many of its window were touched */
-    uint64_t started_ns;   /* CLOCK_MONOTONIC; 0 while the worker only gets ready */
+    /* CLOCK_MONOTONIC; 0 while the worker only gets ready. Relaxed: the parent looks
+     * while the task runs, for timeouts. */
+    uint64_t started_ns;
     uint64_t finished_ns;
     int32_t reply_status;
     uint32_t reply_pid;
@@ -141,8 +152,8 @@ struct fl_slot {
 
 _Static_assert(sizeof(struct fl_slot) == FL_LINE, "a slot's header is one line");
 _Static_assert(sizeof(struct fl_block) == FL_PAIR, "a block is one line pair");
-_Static_assert(offsetof(struct fl_header, magic) == 0, "magic comes first");
-_Static_assert(offsetof(struct fl_header, version) == 8, "version is where every version has it");
+_Static_assert(offsetof(struct fl_header, plan.magic) == 0, "magic comes first");
+_Static_assert(offsetof(struct fl_header, plan.version) == 8, "version is where every version has it");
 _Static_assert(offsetof(struct fl_header, watchers) % FL_PAIR == 0, "what changes on its own lines");
 _Static_assert(offsetof(struct fl_header, ring_tail) % FL_PAIR == 0, "tail on its own lines");
 
@@ -150,13 +161,15 @@ _Static_assert(offsetof(struct fl_header, ring_tail) % FL_PAIR == 0, "tail on it
 struct fl_region {
     int fd;
     char *base;
+    struct fl_plan plan;
     struct fl_header *header;
     struct fl_notices *notices;
+    struct fl_function *functions;
+    fl_word *pids;
     fl_word *ring;
     fl_word *states;
     struct fl_block *blocks;
     fl_word *flags;
-    struct fl_function *functions;
     char *slots;
     uint32_t ring_mask;
     uint32_t flag_words;
@@ -211,17 +224,17 @@ static inline bool fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t
 }
 
 /* Fill in sizes and offsets of a possible region. */
-static inline void fl_layout_plan(struct fl_header *h, uint32_t workers, uint32_t slots,
+static inline void fl_layout_plan(struct fl_plan *h, uint32_t workers, uint32_t slots,
                                   uint32_t slot_size, uint64_t max_payload)
 {
-    uint64_t at = fl_round(sizeof *h, FL_PAIR);
+    uint64_t at = fl_round(sizeof(struct fl_header), FL_PAIR);
     uint32_t ring_size = 64;
 
     while (ring_size < 4 * slots)
         ring_size *= 2;
     h->magic = FL_MAGIC;
     h->version = FL_VERSION;
-    h->header_size = sizeof *h;
+    h->header_size = sizeof(struct fl_header);
     h->workers = workers;
     h->slots = slots;
     h->slot_size = (uint32_t)fl_round(slot_size, FL_LINE);
@@ -230,6 +243,7 @@ static inline void fl_layout_plan(struct fl_header *h, uint32_t workers, uint32_
     h->max_payload = max_payload;
     h->half_size = fl_round(max_payload ? max_payload : 1, FL_GRAIN);
     h->functions_at = at, at = fl_round(at + sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR);
+    h->pids_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
     h->ring_at = at, at = fl_round(at + 8 * (uint64_t)ring_size, FL_GRAIN);
     h->notices_at = at, at += sizeof(struct fl_notices);
     h->states_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
@@ -245,37 +259,44 @@ static inline void fl_layout_plan(struct fl_header *h, uint32_t workers, uint32_
     h->total_size = h->windows_at + 2 * h->half_size * slots;
 }
 
-/* Compute this process's pointers from a mapped and planned header. */
-static inline void fl_region_bind(struct fl_region *r, int fd, void *base)
+/* Compute this process's pointers, from a plan that is known to be right. */
+static inline void fl_region_bind(struct fl_region *r, int fd, void *base, const struct fl_plan *plan)
 {
-    struct fl_header *h = (struct fl_header *)base;
-
     memset(r, 0, sizeof *r);
     r->fd = fd;
     r->base = (char *)base;
-    r->header = h;
-    r->notices = (struct fl_notices *)(r->base + h->notices_at);
-    r->ring = (fl_word *)(r->base + h->ring_at);
-    r->states = (fl_word *)(r->base + h->states_at);
-    r->blocks = (struct fl_block *)(r->base + h->blocks_at);
-    r->flags = (fl_word *)(r->base + h->flags_at);
-    r->functions = (struct fl_function *)(r->base + h->functions_at);
-    r->slots = r->base + h->slots_at;
-    r->ring_mask = h->ring_size - 1;
-    r->flag_words = (h->slots + 63) / 64;
+    r->plan = *plan;
+    r->header = (struct fl_header *)base;
+    r->functions = (struct fl_function *)(r->base + plan->functions_at);
+    r->pids = (fl_word *)(r->base + plan->pids_at);
+    r->ring = (fl_word *)(r->base + plan->ring_at);
+    r->notices = (struct fl_notices *)(r->base + plan->notices_at);
+    r->states = (fl_word *)(r->base + plan->states_at);
+    r->blocks = (struct fl_block *)(r->base + plan->blocks_at);
+    r->flags = (fl_word *)(r->base + plan->flags_at);
+    r->slots = r->base + plan->slots_at;
+    r->ring_mask = plan->ring_size - 1;
+    r->flag_words = (plan->slots + 63) / 64;
+}
+
+/* Does the region still say what it is? Not if somebody has punched a hole into
+ * its file, or written over its start by a mapping of his own. */
+static inline bool fl_region_intact(const struct fl_region *r)
+{
+    return memcmp(&r->header->plan, &r->plan, sizeof r->plan) == 0;
 }
 
 /* Map the base of the region that `fd` holds and check it: magic, version,
  * sizes, offsets. Returns NULL, or why it was refused. Called by workers. */
 static inline const char *fl_region_attach(struct fl_region *r, int fd)
 {
-    struct fl_header plan;
+    struct fl_plan plan, again;
     struct stat st;
     void *base;
 
     if (fstat(fd, &st) != 0)
         return "the region's descriptor is not open";
-    if ((uint64_t)st.st_size < sizeof plan)
+    if ((uint64_t)st.st_size < sizeof(struct fl_header))
         return "the region is too small for a header";
     base = mmap(NULL, sizeof plan, PROT_READ, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
@@ -288,15 +309,10 @@ static inline const char *fl_region_attach(struct fl_region *r, int fd)
         return "the region has another protocol version";
     if (!fl_layout_possible(plan.workers, plan.slots, plan.slot_size, plan.max_payload))
         return "the region's header names an impossible number or size of workers or slots";
-    {
-        struct fl_header again;
-
-        memcpy(&again, &plan, sizeof again); /* padding is compared too */
-        fl_layout_plan(&again, plan.workers, plan.slots, plan.slot_size, plan.max_payload);
-        if (memcmp(&again, &plan, offsetof(struct fl_header, watchers)) != 0 ||
-            plan.total_size != (uint64_t)st.st_size)
-            return "the region's header and size do not agree";
-    }
+    memset(&again, 0, sizeof again);
+    fl_layout_plan(&again, plan.workers, plan.slots, plan.slot_size, plan.max_payload);
+    if (memcmp(&again, &plan, sizeof plan) != 0 || plan.total_size != (uint64_t)st.st_size)
+        return "the region's header and size do not agree";
     base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return "the region cannot be mapped (address space limit?)";
@@ -304,23 +320,31 @@ static inline const char *fl_region_attach(struct fl_region *r, int fd)
         munmap(base, plan.base_size);
         return "the region's header cannot be protected";
     }
-    fl_region_bind(r, fd, base);
+    fl_region_bind(r, fd, base, &plan);
     return NULL;
+}
+
+/* The process of a worker, or 0. Stored, seq_cst, by the parent alone: when it has
+ * started one, and 0 when that has died and before it is reaped. A sibling looks,
+ * opens a pidfd and looks again: what is still there has not been reaped between. */
+static inline uint64_t fl_worker_pid(const struct fl_region *r, uint32_t index)
+{
+    return atomic_load_explicit(&r->pids[index], memory_order_seq_cst);
 }
 
 static inline struct fl_slot *fl_slot_at(const struct fl_region *r, uint32_t slot)
 {
-    return (struct fl_slot *)(r->slots + (size_t)slot * r->header->slot_stride);
+    return (struct fl_slot *)(r->slots + (size_t)slot * r->plan.slot_stride);
 }
 
 static inline char *fl_slot_area(const struct fl_region *r, uint32_t slot, enum fl_half half)
 {
-    return (char *)fl_slot_at(r, slot) + sizeof(struct fl_slot) + (half ? r->header->slot_size : 0);
+    return (char *)fl_slot_at(r, slot) + sizeof(struct fl_slot) + (half ? r->plan.slot_size : 0);
 }
 
 static inline uint64_t fl_window_at(const struct fl_region *r, uint32_t slot, enum fl_half half)
 {
-    return r->header->windows_at + (2 * (uint64_t)slot + half) * r->header->half_size;
+    return r->plan.windows_at + (2 * (uint64_t)slot + half) * r->plan.half_size;
 }
 
 /* Make `m` cover the first `size` bytes of a half window, `size` being at most
@@ -336,8 +360,8 @@ static inline char *fl_window_map(const struct fl_region *r, struct fl_mapping *
         return m->at;
     while (want < size)
         want *= 2;
-    if (want > r->header->half_size)
-        want = r->header->half_size;
+    if (want > r->plan.half_size)
+        want = r->plan.half_size;
     at = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
               (off_t)fl_window_at(r, slot, half));
     if (at == MAP_FAILED)

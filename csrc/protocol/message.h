@@ -2,7 +2,7 @@
  *
  * A payload of up to slot_size bytes stands in the slot's own area, a longer
  * one in the slot's window (request half, reply half); the size alone says
- * which. The parent believes no reply: fl_reply_check comes before any use.
+ * which. The parent believes no reply: fl_reply_load comes before any use.
  *
  * DESCRIPTIONS say once a pool what a task's function is: a native function
  * with its library and types, a plug-in's task, a pickled Python callable, the
@@ -39,32 +39,43 @@ enum fl_request_kind {
     FL_REQUEST_KINDS
 };
 
-/* kind, largest size: any payload (1), exactly nothing (0) */
-#define FL_REPLIES(X)                                                             \
-    X(SCALAR, 0)    /* native: reply_scalar holds the value of the result type */ \
-    X(RETURNED, 1)  /* native: struct fl_returned, fl_extent, bytes of the result */ \
-    X(BYTES, 1)     /* native: string, structure, items of a map; a plug-in's reply */ \
-    X(NONE, 0)      /* Python: None */                                            \
-    X(FALSE, 0)                                                                   \
-    X(TRUE, 0)                                                                    \
-    X(INT, 0)       /* Python: an int that fits int64, in reply_scalar */         \
-    X(FLOAT, 0)     /* Python: a float, its bits in reply_scalar */               \
-    X(PICKLE, 1)    /* Python: fl_pickle of the result */                         \
-    X(RAISED, 1)    /* Python: fl_pickle of (exception, traceback's text) */      \
-    X(NOT_REBUILT, 1) /* the arguments could not be unpickled: as RAISED */       \
-    X(SETUP_FAILED, 1) /* the initializer raised: the traceback's text */         \
-    X(STATUS, 1)    /* plug-in: reply_status is not zero, bytes are its message */ \
-    X(NO_LIBRARY, 1) /* cannot open library or find function: the loader's words */ \
-    X(REFUSED, 1)   /* this worker cannot run such a task: the reason */          \
-    X(TOO_LARGE, 0) /* the reply has reply_scalar bytes, over max_payload */
+#define FL_ANSWERS_FUNCTION (1u << FL_CALL_FUNCTION)
+#define FL_ANSWERS_MAP (1u << FL_CALL_MAP)
+#define FL_ANSWERS_TASK (1u << FL_CALL_TASK)
+#define FL_ANSWERS_NATIVE (FL_ANSWERS_FUNCTION | FL_ANSWERS_MAP | FL_ANSWERS_TASK)
+#define FL_ANSWERS_PYTHON (1u << FL_CALL_PYTHON | 1u << FL_CALL_PICKLED)
+#define FL_ANSWERS_ANY (FL_ANSWERS_NATIVE | FL_ANSWERS_PYTHON)
+
+/* kind; largest size: any payload (1), exactly nothing (0); the requests that it
+ * can answer: what is no answer to a request is not looked at, so a pool that
+ * calls C alone unpickles nothing; is the task a failure? */
+#define FL_REPLIES(X)                                                                \
+    X(SCALAR, 0, FUNCTION, 0) /* reply_scalar holds the value of the result type */  \
+    X(RETURNED, 1, FUNCTION, 0) /* struct fl_returned, fl_extent, bytes of the result */ \
+    X(BYTES, 1, NATIVE, 0)    /* string, structure, items of a map; a plug-in's reply */ \
+    X(NONE, 0, PYTHON, 0)                                                            \
+    X(FALSE, 0, PYTHON, 0)                                                           \
+    X(TRUE, 0, PYTHON, 0)                                                            \
+    X(INT, 0, PYTHON, 0)      /* an int that fits int64, in reply_scalar */          \
+    X(FLOAT, 0, PYTHON, 0)    /* a float, its bits in reply_scalar */                \
+    X(PICKLE, 1, PYTHON, 0)   /* fl_pickle of the result */                          \
+    X(RAISED, 1, PYTHON, 1)   /* fl_pickle of (exception, traceback's text) */       \
+    X(NOT_REBUILT, 1, PYTHON, 1) /* the arguments could not be unpickled: as RAISED */ \
+    X(SETUP_FAILED, 1, PYTHON, 1) /* the initializer raised: the traceback's text */ \
+    X(STATUS, 1, TASK, 1)     /* reply_status is not zero, bytes are its message */  \
+    X(NO_LIBRARY, 1, NATIVE, 1) /* cannot open library or find function: the loader's words */ \
+    X(REFUSED, 1, ANY, 1)     /* this worker cannot run such a task: the reason */   \
+    X(TOO_LARGE, 0, ANY, 1)   /* the reply has reply_scalar bytes, over max_payload */
 
 enum fl_reply_kind {
     FL_REPLY_UNSET,
-#define FL_ENUM(name, sized) FL_REPLY_##name,
+#define FL_ENUM(name, sized, requests, failure) FL_REPLY_##name,
     FL_REPLIES(FL_ENUM)
 #undef FL_ENUM
     FL_REPLY_KINDS
 };
+
+_Static_assert(1u << FL_REQUEST_KINDS <= 256, "the requests that a reply answers fit a byte");
 
 /* Types of arguments and results on the wire: name, bytes of its cell. Those
  * after ADDRESS stand with their own data in a description's types:
@@ -213,30 +224,65 @@ static inline uint64_t fl_cell_at(uint64_t end, uint32_t type)
     return type == FL_F80 || type == FL_STRUCT ? fl_round(end, 16) : end;
 }
 
+/* What is known of a reply kind: see FL_REPLIES. */
+struct fl_reply_rule {
+    uint8_t sized, requests, failure;
+};
+
+static inline struct fl_reply_rule fl_reply_rule(uint32_t kind)
+{
+    static const struct fl_reply_rule rules[] = {{0, 0, 1},
+#define FL_RULE(name, sized, requests, failure) {sized, FL_ANSWERS_##requests, failure},
+        FL_REPLIES(FL_RULE)
+#undef FL_RULE
+    };
+    return rules[kind < FL_REPLY_KINDS ? kind : FL_REPLY_UNSET];
+}
+
 /* May a reply of this kind have bytes? Then its scalar says how far into the
  * window the worker may have written, which is no less than it has bytes there. */
 static inline bool fl_reply_sized(uint32_t kind)
 {
-    static const uint8_t sized[] = {0,
-#define FL_SIZED(name, has) has,
-        FL_REPLIES(FL_SIZED)
-#undef FL_SIZED
-    };
-    return kind < FL_REPLY_KINDS && sized[kind];
+    return fl_reply_rule(kind).sized;
 }
 
-/* Parent: can this be what a worker wrote? Only then is anything used. Each
- * field is read once, so that what was checked is what was looked up with. */
-static inline bool fl_reply_check(const struct fl_region *r, const struct fl_slot *s)
+/* Does the future of such a reply raise? */
+static inline bool fl_reply_fails(uint32_t kind)
 {
-    uint16_t kind = *(const volatile uint16_t *)&s->reply_kind;
-    uint64_t size = *(const volatile uint64_t *)&s->reply_size;
+    return fl_reply_rule(kind).failure;
+}
 
-    if (kind == FL_REPLY_UNSET || kind >= FL_REPLY_KINDS)
+/* A reply's fields, each loaded once: what was checked is what is used. */
+struct fl_reply {
+    uint64_t size, scalar, started_ns, finished_ns;
+    int32_t status;
+    uint32_t pid;
+    uint16_t kind;
+};
+
+/* Parent: load the reply of a slot that says DONE. `request` is the kind of the
+ * request as the parent remembers it. False: no worker of this pool can have
+ * written that. Plain loads, once each: a worker gone wild may store meanwhile,
+ * and an honest one's stores come before the acquire that found DONE. */
+static inline bool fl_reply_load(const struct fl_region *r, const struct fl_slot *slot, uint16_t request,
+                                 struct fl_reply *reply)
+{
+    const volatile struct fl_slot *s = slot;
+    struct fl_reply_rule rule;
+
+    reply->kind = s->reply_kind;
+    reply->size = s->reply_size;
+    reply->scalar = s->reply_scalar;
+    reply->started_ns = s->started_ns;
+    reply->finished_ns = s->finished_ns;
+    reply->status = s->reply_status;
+    reply->pid = s->reply_pid;
+    rule = fl_reply_rule(reply->kind);
+    if (request >= FL_REQUEST_KINDS || !(rule.requests >> request & 1))
         return false;
-    if (kind == FL_REPLY_RETURNED && size < sizeof(struct fl_returned))
+    if (reply->kind == FL_REPLY_RETURNED && reply->size < sizeof(struct fl_returned))
         return false;
-    return size <= (fl_reply_sized(kind) ? r->header->max_payload : 0);
+    return reply->size <= (rule.sized ? r->plan.max_payload : 0);
 }
 
 /* Either side: do stream and buffers lie inside `size` bytes? Gives the offset
@@ -290,7 +336,7 @@ static inline bool fl_description_check(const struct fl_description *d, uint64_t
  * until fl_description_unmap: a process may have 65530 mappings in all. */
 static inline const struct fl_description *fl_description_map(const struct fl_region *r, uint32_t id)
 {
-    const struct fl_header *h = r->header;
+    const struct fl_plan *h = &r->plan;
     struct fl_function f;
     const struct fl_description *d;
     uint64_t start;

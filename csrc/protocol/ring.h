@@ -31,6 +31,13 @@
  * entry and then looks who sleeps, and a worker says that it sleeps and then
  * looks at the entries (doorbell.h). Seeing the entry also means seeing the
  * payload. The head is a hint, relaxed.
+ *
+ * What if a task writes over it? Entries and tail are the parent's, workers map
+ * them read-only. A head that is too low costs looks at entries that are stale.
+ * One past the tail, or past ready slots, would hide these: workers compare it
+ * with the tail before they sleep and where entries make no sense (fl_ring_find),
+ * and the parent sees to it that each ready slot stands behind the head
+ * (fl_ring_mend), also when its entry is gone with a hole in the file.
  */
 #ifndef FL_RING_H
 #define FL_RING_H
@@ -40,7 +47,7 @@
 static inline uint64_t fl_ring_entry(const struct fl_region *r, uint64_t position,
                                      uint32_t slot, uint32_t generation)
 {
-    uint64_t lap = position / r->header->ring_size & 0xffff;
+    uint64_t lap = position / r->plan.ring_size & 0xffff;
 
     return (uint64_t)generation << 32 | lap << 16 | (slot & 0xffff);
 }
@@ -49,8 +56,8 @@ static inline uint64_t fl_ring_entry(const struct fl_region *r, uint64_t positio
  * zeros is empty. */
 static inline void fl_ring_clear(struct fl_region *r)
 {
-    atomic_store(&r->notices->ring_head, r->header->ring_size);
-    atomic_store(&r->header->ring_tail, r->header->ring_size);
+    atomic_store(&r->notices->ring_head, r->plan.ring_size);
+    atomic_store(&r->header->ring_tail, r->plan.ring_size);
 }
 
 static inline uint64_t fl_ring_head(struct fl_region *r)
@@ -74,12 +81,50 @@ enum fl_probe { FL_PUBLISHED, FL_EMPTY, FL_PASSED };
 /* Anybody: what stands at a position. */
 static inline enum fl_probe fl_ring_probe(struct fl_region *r, uint64_t position, uint64_t *entry)
 {
-    uint64_t lap = position / r->header->ring_size;
+    uint64_t lap = position / r->plan.ring_size;
 
     *entry = atomic_load_explicit(&r->ring[position & r->ring_mask], memory_order_seq_cst);
     if ((*entry >> 16 & 0xffff) == (lap & 0xffff))
         return FL_PUBLISHED;
     return (*entry >> 16 & 0xffff) == ((lap - 1) & 0xffff) ? FL_EMPTY : FL_PASSED;
+}
+
+/* Worker: no position past the tail was ever published, so whatever says so was
+ * written over; start again from the oldest that may be live. Acquire: an honest
+ * cursor or head is never seen past the tail (and if it were, the looks at entries
+ * that are stale would be all the harm). False: there is no ring any more. */
+static inline bool fl_ring_find(struct fl_region *r, uint64_t *cursor)
+{
+    uint64_t head = fl_ring_head(r);
+    uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_acquire);
+    uint64_t oldest = tail - r->plan.ring_size;
+
+    if (tail < r->plan.ring_size)
+        return false;
+    if (head > tail)
+        atomic_compare_exchange_strong_explicit(&r->notices->ring_head, &head, oldest,
+                                                memory_order_relaxed, memory_order_relaxed);
+    if (*cursor > tail || *cursor < oldest)
+        *cursor = oldest;
+    return true;
+}
+
+/* Worker: the entry at the cursor is of a later lap, or of none. The cursor moves
+ * on: to the head, or over an entry that is destroyed. False: nothing is left. */
+static inline bool fl_ring_skip(struct fl_region *r, uint64_t *cursor)
+{
+    uint64_t before = *cursor, head;
+
+    if (!fl_ring_find(r, cursor))
+        return false;
+    head = fl_ring_head(r);
+    if (head > *cursor)
+        *cursor = head;
+    if (*cursor >= atomic_load_explicit(&r->header->ring_tail, memory_order_acquire))
+        return false;
+    if (*cursor == before)
+        ++*cursor;
+    return true;
 }
 
 /* The tail goes first: a parent thread that looks at it after a seq_cst store
@@ -100,16 +145,22 @@ static inline void fl_ring_append(struct fl_region *r, uint32_t slot, uint32_t g
  * Without `move` it is any thread's, beside the publisher: one that sees the
  * tail before the entry stops there.
  * The head and the entries are not believed, any worker may have written over
- * them: a head that lies out of the ring costs one look at each entry, and an
- * entry that names no slot is no live one. (Even from a whole lap behind the
- * tail an append overwrites only what this loop has looked at.) */
+ * them: a head that lies out of the ring costs one look at each entry, one past the
+ * tail is taken back, and an entry that names no slot is no live one. (Even from a
+ * whole lap behind the tail an append overwrites only what this loop has looked at.) */
 static inline void fl_ring_repack(struct fl_region *r, uint32_t *generations, bool move)
 {
     uint64_t position = fl_ring_head(r);
     uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_relaxed);
 
-    if (tail - position > r->header->ring_size)
-        position = tail - r->header->ring_size;
+    if (tail - position > r->plan.ring_size) {
+        uint64_t oldest = tail - r->plan.ring_size;
+
+        if (position > tail)
+            atomic_compare_exchange_strong_explicit(&r->notices->ring_head, &position, oldest,
+                                                    memory_order_relaxed, memory_order_relaxed);
+        position = oldest;
+    }
     for (; position < tail; position++) {
         uint64_t entry;
         enum fl_probe probe = fl_ring_probe(r, position, &entry);
@@ -118,7 +169,7 @@ static inline void fl_ring_repack(struct fl_region *r, uint32_t *generations, bo
 
         if (probe == FL_EMPTY && !move)
             break;
-        if (probe != FL_PUBLISHED || slot >= r->header->slots ||
+        if (probe != FL_PUBLISHED || slot >= r->plan.slots ||
             fl_slot_look(s) != fl_slot_word(generation, 0, FL_READY))
             continue;
         if (!move)
@@ -137,7 +188,7 @@ static inline void fl_ring_repack(struct fl_region *r, uint32_t *generations, bo
 static inline void fl_ring_publish(struct fl_region *r, uint32_t slot, uint32_t *generations)
 {
     uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_relaxed);
-    uint32_t half = r->header->ring_size / 2;
+    uint32_t half = r->plan.ring_size / 2;
 
     if (tail - fl_ring_head(r) >= half) {
         fl_ring_repack(r, generations, false);
@@ -147,6 +198,62 @@ static inline void fl_ring_publish(struct fl_region *r, uint32_t slot, uint32_t 
     generations[slot]++;
     fl_slot_publish(fl_slot_at(r, slot), generations[slot]);
     fl_ring_append(r, slot, generations[slot]);
+}
+
+/* Parent: which slots are listed, from the head on, as ready? False: an entry
+ * there is none that the parent wrote, or the head is past the tail. */
+static inline bool fl_ring_list(struct fl_region *r, uint64_t listed[FL_MAX_SLOTS / 64])
+{
+    uint64_t position = fl_ring_head(r);
+    uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_relaxed);
+    bool whole = position <= tail;
+
+    memset(listed, 0, FL_MAX_SLOTS / 8);
+    if (tail - position > r->plan.ring_size)
+        position = tail - r->plan.ring_size;
+    for (; position < tail; position++) {
+        uint64_t entry;
+        uint32_t slot;
+
+        if (fl_ring_probe(r, position, &entry) != FL_PUBLISHED) {
+            whole = false;
+            continue;
+        }
+        slot = (uint32_t)entry & 0xffff;
+        if (slot < r->plan.slots &&
+            fl_slot_look(fl_slot_at(r, slot)) == fl_slot_word((uint32_t)(entry >> 32), 0, FL_READY))
+            listed[slot / 64] |= UINT64_C(1) << slot % 64;
+    }
+    return whole;
+}
+
+/* Parent, as the publisher: a ready slot that is not listed would never be
+ * claimed. Slots whose `held` is NULL hold no task. Rebuilds the ring if one is
+ * missing, by the parent's own record; true if that was so. */
+static inline bool fl_ring_mend(struct fl_region *r, uint32_t *generations, void **held)
+{
+    uint64_t listed[FL_MAX_SLOTS / 64];
+    bool whole = fl_ring_list(r, listed), moved = false;
+    uint32_t slot;
+
+    for (;;) {
+        for (slot = 0; slot < r->plan.slots; slot++) {
+            struct fl_slot *s = fl_slot_at(r, slot);
+            uint64_t ready = fl_slot_word(generations[slot], 0, FL_READY);
+
+            if (!held[slot] || listed[slot / 64] >> slot % 64 & 1 || fl_slot_look(s) != ready)
+                continue;
+            if (!moved)
+                break;
+            if (fl_slot_step(s, ready, fl_slot_word(generations[slot] + 1, 0, FL_READY), memory_order_acq_rel))
+                fl_ring_append(r, slot, ++generations[slot]);
+        }
+        if (moved || (whole && slot == r->plan.slots))
+            return moved;
+        fl_ring_repack(r, generations, true);
+        fl_ring_list(r, listed);
+        moved = true;
+    }
 }
 
 /* Worker: claim the oldest ready slot. `cursor` is this worker's own position,
@@ -161,12 +268,22 @@ static inline int32_t fl_ring_claim(struct fl_region *r, uint32_t worker, uint64
 
         switch (fl_ring_probe(r, *cursor, &entry)) {
         case FL_EMPTY:
-            fl_ring_pass(r, *cursor);
+            if (fl_ring_head(r) < *cursor) {
+                uint64_t before = *cursor;
+
+                if (!fl_ring_find(r, cursor))
+                    return -1;
+                if (*cursor != before)
+                    continue;
+                fl_ring_pass(r, before);
+            }
             if (fl_ring_head(r) == *cursor)
                 return -1;
-            /* fall through */
-        case FL_PASSED:
             *cursor = fl_ring_head(r);
+            continue;
+        case FL_PASSED:
+            if (!fl_ring_skip(r, cursor))
+                return -1;
             continue;
         case FL_PUBLISHED:
             break;
@@ -174,7 +291,7 @@ static inline int32_t fl_ring_claim(struct fl_region *r, uint32_t worker, uint64
         slot = (uint32_t)entry & 0xffff;
         *generation = (uint32_t)(entry >> 32);
         ++*cursor;
-        if (slot < r->header->slots && fl_slot_look(fl_slot_at(r, slot)) == fl_slot_word(*generation, 0, FL_READY)) {
+        if (slot < r->plan.slots && fl_slot_look(fl_slot_at(r, slot)) == fl_slot_word(*generation, 0, FL_READY)) {
             /* Said before it is done: who sees the claim sees this. Release: who
              * sees this, and no claim of the slot before, sees how that ended. */
             atomic_store_explicit(&r->blocks[worker].slot, slot + 1, memory_order_release);
@@ -198,7 +315,12 @@ static inline bool fl_ring_pending(struct fl_region *r, uint64_t *cursor)
 
     if (head > *cursor)
         *cursor = head;
-    return fl_ring_probe(r, *cursor, &entry) != FL_EMPTY;
+    switch (fl_ring_probe(r, *cursor, &entry)) {
+    case FL_EMPTY: return false;
+    case FL_PASSED: return fl_ring_skip(r, cursor);
+    case FL_PUBLISHED: break;
+    }
+    return true;
 }
 
 /* Worker: is also the entry published that many places behind the next one? A

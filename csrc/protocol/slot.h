@@ -52,6 +52,12 @@ static inline uint64_t fl_slot_look(struct fl_slot *s)
     return atomic_load_explicit(&s->word, memory_order_acquire);
 }
 
+/* Parent, while a worker runs it: when the task itself began, or 0. */
+static inline uint64_t fl_slot_began(const struct fl_slot *s)
+{
+    return __atomic_load_n(&s->started_ns, __ATOMIC_RELAXED);
+}
+
 /* Parent: the payload is in place, the slot may be claimed from now on. */
 static inline void fl_slot_publish(struct fl_slot *s, uint32_t generation)
 {
@@ -117,7 +123,7 @@ static inline void fl_flag_set(struct fl_region *r, uint32_t slot)
  * every bit given back is the number of a slot. */
 static inline uint64_t fl_flags_take(struct fl_region *r, uint32_t index)
 {
-    uint32_t last = r->header->slots - index * 64;
+    uint32_t last = r->plan.slots - index * 64;
     uint64_t slots = last < 64 ? (UINT64_C(1) << last) - 1 : UINT64_MAX;
 
     if (!atomic_load_explicit(&r->flags[index], memory_order_seq_cst))

@@ -108,7 +108,8 @@ void fl_check_descriptors(const struct fl_worker *w)
 const char *fl_attach(struct fl_worker *w)
 {
     const char *place = getenv(ENVIRONMENT), *why;
-    struct fl_header *h;
+    const struct fl_plan *plan = &w->region.plan;
+    const struct fl_header *h;
     unsigned version, index;
     int fd, bell, real_stderr;
 
@@ -129,24 +130,25 @@ const char *fl_attach(struct fl_worker *w)
     if (why)
         return why;
     h = w->region.header;
-    if (index >= h->workers)
+    if (index >= plan->workers)
         return "there is no such worker in the region";
     /* Only now would a parent that died before the prctl be noticed. */
     if (getppid() != h->parent_pid)
         return "the parent is gone";
     w->parent = h->parent_pid;
+    w->pid = getpid();
     w->index = index;
     w->bell = bell;
     w->region_file = file_of(fd);
     w->bell_file = file_of(bell);
     set_inherited(fd, false);
     set_inherited(bell, false);
-    madvise(w->region.base, h->base_size, MADV_DONTDUMP);
+    madvise(w->region.base, plan->base_size, MADV_DONTDUMP);
     prctl(PR_SET_NAME, h->name);
     w->cursor = fl_ring_head(&w->region);
-    w->windows = calloc(h->slots, sizeof *w->windows);
+    w->windows = calloc(plan->slots, sizeof *w->windows);
     w->callables = calloc(FL_MAX_FUNCTIONS, sizeof *w->callables);
-    w->siblings = calloc(h->workers, sizeof *w->siblings);
+    w->siblings = calloc(plan->workers, sizeof *w->siblings);
     if (!w->windows || !w->callables || !w->siblings)
         return "out of memory";
     w->os = (struct fl_os){.context = w,
@@ -159,7 +161,6 @@ const char *fl_attach(struct fl_worker *w)
     attached = w;
     pthread_atfork(NULL, NULL, mark_fork);
     fl_signals_start(w);
-    atomic_store(&w->region.blocks[index].pid, (uint64_t)getpid());
     atomic_store(&w->region.blocks[index].attached, 1);
     atomic_exchange(&w->region.states[index], fl_state_word(FL_BUSY, 0, 0));
     return NULL;

@@ -57,7 +57,7 @@ static int append(fuload_task *task, const void *data, size_t size)
 
 static int fail(fuload_task *task, int status, const char *message)
 {
-    uint64_t most = worker_of(task)->region.header->max_payload, wanted = call_of(task)->reply_wanted;
+    uint64_t most = worker_of(task)->region.plan.max_payload, wanted = call_of(task)->reply_wanted;
 
     call_of(task)->reply_size = 0;
     call_of(task)->status = 0;

@@ -26,15 +26,12 @@
 
 static uint64_t *guard_of(const struct fl_worker *w)
 {
-    return (uint64_t *)(fl_slot_area(&w->region, w->call.index, FL_REPLY) + w->region.header->slot_size);
+    return (uint64_t *)(fl_slot_area(&w->region, w->call.index, FL_REPLY) + w->region.plan.slot_size);
 }
 
-/* A task has written where it must not, here or in another worker. What else is
- * wrong nobody knows: this process ends, and at its burial the parent looks at
- * every slot. */
-static void end_corrupted(const struct fl_worker *w, const char *what)
+_Noreturn void fl_end_corrupted(const struct fl_worker *w, const char *what)
 {
-    fprintf(stderr, "%s: %s\n", w->region.header->name, what);
+    fprintf(stderr, "%.*s: %s\n", (int)FL_NAME_SIZE, w->region.header->name, what);
     abort();
 }
 
@@ -47,12 +44,12 @@ void fl_leave_if_forked(const struct fl_worker *w)
 char *fl_reply_reserve(struct fl_worker *w, uint64_t size)
 {
     struct fl_call *call = &w->call;
-    uint64_t slot_size = w->region.header->slot_size;
+    uint64_t slot_size = w->region.plan.slot_size;
     struct fl_mapping *m = &w->windows[call->index][FL_REPLY];
     char *window, *area = fl_slot_area(&w->region, call->index, FL_REPLY);
 
     fl_leave_if_forked(w);
-    if (size > w->region.header->max_payload) {
+    if (size > w->region.plan.max_payload) {
         call->reply_wanted = size;
         return NULL;
     }
@@ -114,13 +111,13 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
     }
     /* The parent looks where the size says: a short reply that grew in the
      * window first goes back to the slot. */
-    if (call->reply_size && call->reply_size <= w->region.header->slot_size) {
+    if (call->reply_size && call->reply_size <= w->region.plan.slot_size) {
         char *area = fl_slot_area(&w->region, call->index, FL_REPLY);
         if (call->reply != area)
             memcpy(area, call->reply, call->reply_size);
     }
     if (call->reply == fl_slot_area(&w->region, call->index, FL_REPLY) && *guard_of(w) != GUARD)
-        end_corrupted(w, "a task wrote past the end of its reply");
+        fl_end_corrupted(w, "a task wrote past the end of its reply");
     if (fl_reply_sized(kind))
         s->reply_scalar = call->reply_reach;
     else if (call->reply_reach)
@@ -128,7 +125,7 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
     s->reply_kind = (uint16_t)kind;
     s->reply_size = call->reply_size;
     s->reply_status = call->status;
-    s->reply_pid = (uint32_t)atomic_load_explicit(&block->pid, memory_order_relaxed);
+    s->reply_pid = (uint32_t)w->pid;
     s->finished_ns = finished;
     if (!w->unreported)
         w->unreported_since = finished;
@@ -138,7 +135,7 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
         fl_count(&block->run_ns, finished - s->started_ns);
     if (!fl_slot_finish(s, call->generation, w->index)) {
         if (fl_slot_look(s) != fl_slot_word(call->generation, w->index + 1, FL_CONDEMNED))
-            end_corrupted(w, "something wrote over the slot of a task that runs");
+            fl_end_corrupted(w, "something wrote over the slot of a task that runs");
         wait_to_be_killed(w);
         return;
     }
@@ -168,7 +165,7 @@ void fl_reply_bytes(struct fl_worker *w, enum fl_reply_kind kind, const void *da
 bool fl_reply_may_wait(struct fl_worker *w)
 {
     return w->short_chunk && fl_now() - w->unreported_since < HOLD_NS && fl_collector_will_look(&w->region) &&
-           fl_ring_longer(&w->region, &w->cursor, LOW_WATER * w->region.header->workers);
+           fl_ring_longer(&w->region, &w->cursor, LOW_WATER * w->region.plan.workers);
 }
 
 /* Has the parent taken all that is to be reported? */

@@ -132,12 +132,13 @@ bool fl_wait_signal(void *worker)
 
 /* A sibling is signalled through a pidfd that was opened while the region
  * still named it under that pid: the parent takes a dead worker's pid out of
- * its block before it reaps it, so the number cannot have been reused. */
+ * the table before it reaps it, so the number cannot have been reused. (No task
+ * can write there, so no stranger is signalled.) */
 bool fl_ring_worker(void *worker, uint32_t index)
 {
     struct fl_worker *w = worker;
     struct fl_sibling *sibling = &w->siblings[index];
-    pid_t pid = (pid_t)atomic_load(&w->region.blocks[index].pid);
+    pid_t pid = (pid_t)fl_worker_pid(&w->region, index);
 
     if (!pid)
         return false;
@@ -149,7 +150,7 @@ bool fl_ring_worker(void *worker, uint32_t index)
             close(sibling->pidfd);
         sibling->pid = 0;
         sibling->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-        if (sibling->pidfd < 0 || (pid_t)atomic_load(&w->region.blocks[index].pid) != pid) {
+        if (sibling->pidfd < 0 || (pid_t)fl_worker_pid(&w->region, index) != pid) {
             if (sibling->pidfd >= 0)
                 close(sibling->pidfd);
             return false;

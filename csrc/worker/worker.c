@@ -38,9 +38,9 @@ static bool find_request(struct fl_worker *w)
 {
     struct fl_call *call = &w->call;
 
-    if (call->request_size <= w->region.header->slot_size)
+    if (call->request_size <= w->region.plan.slot_size)
         return true;
-    if (call->request_size > w->region.header->max_payload)
+    if (call->request_size > w->region.plan.max_payload)
         return false;
     if (!w->windows[call->index][FL_REQUEST].at || w->windows[call->index][FL_REQUEST].size < call->request_size)
         fl_check_descriptors(w);
@@ -140,15 +140,25 @@ static bool retired(struct fl_region *r, uint32_t index)
            atomic_load_explicit(&r->blocks[index].tasks_done, memory_order_relaxed) >= r->header->max_tasks;
 }
 
+/* The task that it claimed before its exec. Its block says which, and so any task
+ * of the pool may have written there: the slot's word has to say so too. */
+static void resume_call(struct fl_worker *w, uint32_t slot)
+{
+    uint64_t word = slot < w->region.plan.slots ? fl_slot_look(fl_slot_at(&w->region, slot)) : 0;
+
+    if (fl_word_owner(word) != w->index + 1)
+        fl_end_corrupted(w, "something wrote over what this worker is to run");
+    begin_call(w, slot, fl_word_generation(word));
+    call(w);
+}
+
 int fl_serve(struct fl_worker *w, int32_t resume)
 {
     struct fl_region *r = &w->region;
     bool waited = true;
 
-    if (resume >= 0) {
-        begin_call(w, (uint32_t)resume, fl_word_generation(fl_slot_look(fl_slot_at(r, (uint32_t)resume))));
-        call(w);
-    }
+    if (resume >= 0)
+        resume_call(w, (uint32_t)resume);
     for (;;) {
         bool last = w->interrupted || retired(r, w->index);
         uint32_t generation;

@@ -64,7 +64,7 @@ struct fl_worker {
     bool short_chunk;     /* the last was a chunk of a map, and short */
     int bell;             /* the parent's eventfd */
     struct fl_file { dev_t device; ino_t inode; } region_file, bell_file;
-    pid_t parent;
+    pid_t parent, pid;
     struct fl_mapping (*windows)[2];
     struct fl_callable **callables; /* by description id */
     const struct fuload_worker_task *tasks;
@@ -137,10 +137,14 @@ void fl_become_python(struct fl_worker *w);
  * initializer or imports what the arguments need; no timeout counts that. */
 static inline void fl_call_starts(struct fl_worker *w)
 {
-    w->call.slot->started_ns = fl_now();
+    __atomic_store_n(&w->call.slot->started_ns, fl_now(), __ATOMIC_RELAXED);
 }
 
 /* reply.c. Only the task's thread calls these; they may block on page faults. */
+/* Something has written where it must not, in this worker or in another. What else
+ * is wrong nobody knows: this process ends, and at its burial the parent looks at
+ * every slot. */
+_Noreturn void fl_end_corrupted(const struct fl_worker *w, const char *what);
 /* In a child that a task forked: the slot is the worker's, nothing is written. */
 void fl_leave_if_forked(const struct fl_worker *w);
 /* Room for `size` bytes in all, contents kept; NULL if more than max_payload or

@@ -7,6 +7,7 @@ import ctypes
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from zoo import square
@@ -21,8 +22,10 @@ SCRIBBLE = r"""
 #include <stdlib.h>
 #include <string.h>
 
-/* Writes over the word of the first slot; where the slots are is at `at`. */
-int scribble(int at)
+#include "protocol/layout.h"
+
+/* Writes over the word of the first slot. */
+int scribble(void)
 {
     char line[512], *base = NULL;
     FILE *maps = fopen("/proc/self/maps", "r");
@@ -32,11 +35,11 @@ int scribble(int at)
             base = (char *)strtoull(line, NULL, 16);
     fclose(maps);
     if (base)
-        *(uint64_t *)(base + *(uint64_t *)(base + at)) = UINT64_C(0xdeadbeefdeadbeef);
+        *(uint64_t *)(base + ((struct fl_header *)base)->plan.slots_at) = UINT64_C(0xdeadbeefdeadbeef);
     return base != NULL;
 }
 """
-SLOTS_AT = 136  # layout.h: offset of slots_at in the header
+CSRC = Path(__file__).parents[2] / "csrc"
 
 
 def once(monkeypatch, target, name, act):
@@ -245,11 +248,11 @@ def test_a_slot_found_corrupted_at_its_workers_burial_is_used_again(pool, tmp_pa
     """With one slot, everything after it waited for ever."""
     source = tmp_path / "scribble.c"
     source.write_text(SCRIBBLE)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(tmp_path / "scribble.so"), str(source)], check=True)
+    subprocess.run(["cc", "-shared", "-fPIC", f"-I{CSRC}", "-o", str(tmp_path / "scribble.so"), str(source)], check=True)
     library = ctypes.CDLL(str(tmp_path / "scribble.so"))
-    library.scribble.argtypes, library.scribble.restype = [ctypes.c_int], ctypes.c_int
+    library.scribble.argtypes, library.scribble.restype = [], ctypes.c_int
     executor = pool(1, slots=1, spin=0)
-    future = executor.submit(library.scribble, SLOTS_AT)
+    future = executor.submit(library.scribble)
     while not executor.stats().failed:  # nobody looks at the slot before the burial
         time.sleep(0.001)
     assert type(future.exception(PATIENCE)) is SlotCorrupted

@@ -130,27 +130,27 @@ static inline void give_up(const char *what)
 static inline void open_region(struct fl_region *r, uint32_t workers, uint32_t slots,
                                uint32_t slot_size, uint64_t max_payload)
 {
-    struct fl_header plan;
+    struct fl_plan plan;
     void *base;
     int fd = memfd_create("fuload-test", MFD_CLOEXEC);
 
     memset(&plan, 0, sizeof plan);
     fl_layout_plan(&plan, workers, slots, slot_size, max_payload);
-    plan.cpus = workers;
-    plan.max_pollers = 1;
     if (fd < 0 || ftruncate(fd, (off_t)plan.total_size) != 0)
         give_up("memfd");
     base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         give_up("mmap");
     memcpy(base, &plan, sizeof plan);
-    fl_region_bind(r, fd, base);
+    fl_region_bind(r, fd, base, &plan);
+    r->header->cpus = workers;
+    r->header->max_pollers = 1;
     fl_ring_clear(r);
 }
 
 static inline void close_region(struct fl_region *r)
 {
-    munmap(r->base, r->header->base_size);
+    munmap(r->base, r->plan.base_size);
     close(r->fd);
 }
 

@@ -102,7 +102,7 @@ static inline void dismiss(struct crew *crew)
     uint32_t i;
 
     atomic_store(&crew->region.header->leave, 1);
-    for (i = 0; i < crew->region.header->workers; i++)
+    for (i = 0; i < crew->region.plan.workers; i++)
         if (fl_bell_call(&crew->region, i, 0))
             crew->parent_os.ring_worker(crew->parent_os.context, i);
 }

@@ -88,7 +88,7 @@ static void close_crew(void)
 {
     uint32_t i;
 
-    for (i = 0; i < region->header->workers; i++) {
+    for (i = 0; i < region->plan.workers; i++) {
         CHECK(atomic_load(&sent[i]) == atomic_load(&collected[i]));
         CHECK(pending_signals(i) == 0);
         sem_destroy(&signals[i]);
@@ -490,7 +490,7 @@ static void start_workers(pthread_t *threads)
 {
     uint32_t i;
 
-    for (i = 0; i < region->header->workers; i++)
+    for (i = 0; i < region->plan.workers; i++)
         threads[i] = begin(serve_seat, &crew.seats[i]);
 }
 
@@ -499,7 +499,7 @@ static void stop_workers(pthread_t *threads)
     uint32_t i;
 
     dismiss(&crew);
-    for (i = 0; i < region->header->workers; i++)
+    for (i = 0; i < region->plan.workers; i++)
         end(threads[i]);
 }
 

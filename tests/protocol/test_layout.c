@@ -29,7 +29,7 @@ static bool refused(int fd)
 
     if (attach(fd, &r))
         return true;
-    munmap(r.base, r.header->base_size);
+    munmap(r.base, r.plan.base_size);
     return false;
 }
 
@@ -41,8 +41,8 @@ static void a_good_region_is_attached(void)
     make();
     if (!CHECK(!attach(made.fd, &r)))
         return;
-    CHECK(r.header->workers == 3 && r.header->slots == 20 && r.header->slot_size == 256);
-    CHECK(r.ring_mask == r.header->ring_size - 1 && r.flag_words == 1);
+    CHECK(r.plan.workers == 3 && r.plan.slots == 20 && r.plan.slot_size == 256);
+    CHECK(r.ring_mask == r.plan.ring_size - 1 && r.flag_words == 1);
     CHECK(!strcmp(r.header->name, "test"));
     for (slot = 0; slot < 20; slot++) {
         fl_slot_publish(fl_slot_at(&made, slot), slot + 7);
@@ -52,7 +52,7 @@ static void a_good_region_is_attached(void)
     }
     atomic_store(&made.states[2], 99);
     CHECK(atomic_load(&r.states[2]) == 99);
-    munmap(r.base, r.header->base_size);
+    munmap(r.base, r.plan.base_size);
     close_region(&made);
 }
 
@@ -83,12 +83,12 @@ static void cut_and_stretched_files_are_refused(void)
     off_t size;
 
     make();
-    size = (off_t)made.header->total_size;
+    size = (off_t)made.plan.total_size;
     CHECK(ftruncate(made.fd, size - 1) == 0);
     CHECK(refused(made.fd));
     CHECK(ftruncate(made.fd, size + 1) == 0);
     CHECK(refused(made.fd));
-    CHECK(ftruncate(made.fd, (off_t)made.header->base_size) == 0);
+    CHECK(ftruncate(made.fd, (off_t)made.plan.base_size) == 0);
     CHECK(refused(made.fd));
     CHECK(ftruncate(made.fd, size) == 0);
     CHECK(!refused(made.fd));
@@ -98,7 +98,7 @@ static void cut_and_stretched_files_are_refused(void)
 /* A header of these numbers, in a file of the size that it says. */
 static bool numbers_refused(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
 {
-    struct fl_header h;
+    struct fl_plan h;
     int fd = memfd_create("numbers", MFD_CLOEXEC);
     bool is;
 
@@ -134,7 +134,7 @@ static void possible_numbers_do_not_overflow(void)
     static const uint64_t payloads[] = {0, 1, 1 << 30, UINT64_C(1) << 40, UINT64_C(1) << 45, UINT64_C(1) << 60,
                                         UINT64_C(1) << 61, UINT64_MAX};
     static const uint32_t slots[] = {1, 3, 1024, FL_MAX_SLOTS};
-    struct fl_header h;
+    struct fl_plan h;
     size_t i, k;
 
     CHECK(fl_layout_possible(FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_SLOT_SIZE, UINT64_C(1) << 45));
@@ -154,9 +154,9 @@ static void possible_numbers_do_not_overflow(void)
 static void one_wrong_bit_is_refused(void)
 {
     static const struct { size_t at, size; } fields[] = {
-#define FIELD(name) {offsetof(struct fl_header, name), sizeof ((struct fl_header *)0)->name}
+#define FIELD(name) {offsetof(struct fl_plan, name), sizeof ((struct fl_plan *)0)->name}
         FIELD(magic), FIELD(version), FIELD(header_size), FIELD(workers), FIELD(slots), FIELD(slot_size),
-        FIELD(slot_stride), FIELD(ring_size), FIELD(max_payload), FIELD(half_size), FIELD(ring_at),
+        FIELD(slot_stride), FIELD(ring_size), FIELD(max_payload), FIELD(half_size), FIELD(pids_at), FIELD(ring_at),
         FIELD(states_at), FIELD(blocks_at), FIELD(flags_at), FIELD(functions_at), FIELD(slots_at),
         FIELD(base_size), FIELD(descriptions_at), FIELD(descriptions_size), FIELD(windows_at),
         FIELD(total_size),
@@ -171,7 +171,7 @@ static void one_wrong_bit_is_refused(void)
 
             *at = (char)(*at ^ 1 << bit % 8);
             /* One byte more or less of max_payload can round to the same plan. */
-            CHECK(refused(made.fd) || fields[i].at == offsetof(struct fl_header, max_payload));
+            CHECK(refused(made.fd) || fields[i].at == offsetof(struct fl_plan, max_payload));
             *at = (char)(*at ^ 1 << bit % 8);
         }
     CHECK(!refused(made.fd));
@@ -184,15 +184,15 @@ static void each_reason_is_named(void)
     const char *why;
 
     make();
-    made.header->magic++;
+    made.header->plan.magic++;
     why = attach(made.fd, &r);
     CHECK(why && strstr(why, "magic"));
-    made.header->magic--;
-    made.header->version++;
+    made.header->plan.magic--;
+    made.header->plan.version++;
     why = attach(made.fd, &r);
     CHECK(why && strstr(why, "version"));
-    made.header->version--;
-    made.header->workers = 0;
+    made.header->plan.version--;
+    made.header->plan.workers = 0;
     why = attach(made.fd, &r);
     CHECK(why && strstr(why, "workers"));
     close_region(&made);
@@ -216,14 +216,15 @@ static void check_pieces(const struct piece *p, size_t count, uint64_t total)
 
 static void check_plan(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
 {
-    struct fl_header h;
+    struct fl_plan h;
 
     memset(&h, 0, sizeof h);
     fl_layout_plan(&h, workers, slots, slot_size, max_payload);
     {
         const struct piece pieces[] = {
-            {0, sizeof h, FL_PAIR},
+            {0, sizeof(struct fl_header), FL_PAIR},
             {h.functions_at, sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR},
+            {h.pids_at, 8 * (uint64_t)workers, FL_PAIR},
             {h.ring_at, 8 * (uint64_t)h.ring_size, FL_PAIR},
             {h.notices_at, sizeof(struct fl_notices), FL_GRAIN},
             {h.states_at, 8 * (uint64_t)workers, FL_PAIR},
@@ -270,9 +271,9 @@ static void slots_keep_their_distance(void)
         CHECK(((uintptr_t)header & (FL_LINE - 1)) == 0);
         CHECK(((uintptr_t)request & 15) == 0 && ((uintptr_t)reply & 15) == 0);
         CHECK(request == header + sizeof(struct fl_slot));
-        CHECK(reply == request + r.header->slot_size);
-        CHECK(reply + r.header->slot_size <= header + r.header->slot_stride);
-        CHECK(reply + r.header->slot_size <= r.base + r.header->base_size);
+        CHECK(reply == request + r.plan.slot_size);
+        CHECK(reply + r.plan.slot_size <= header + r.plan.slot_stride);
+        CHECK(reply + r.plan.slot_size <= r.base + r.plan.base_size);
     }
     close_region(&r);
 }
@@ -305,7 +306,7 @@ static void windows_grow_and_keep_their_content(void)
     open_region(&r, 1, 3, 64, 1000000);
     for (i = 0; i < LENGTH(steps); i++) {
         at = fl_window_map(&r, &m, 1, FL_REPLY, steps[i]);
-        if (!CHECK(at && at == m.at && m.size >= steps[i] && m.size <= r.header->half_size))
+        if (!CHECK(at && at == m.at && m.size >= steps[i] && m.size <= r.plan.half_size))
             break;
         CHECK(holds(at, before, 77));
         fill(at, steps[i], 77);
@@ -330,14 +331,14 @@ static void windows_are_apart(void)
     open_region(&r, 1, 3, 64, 150000);
     for (slot = 0; slot < 3; slot++)
         for (half = 0; half < 2; half++) {
-            CHECK(fl_window_at(&r, slot, (enum fl_half)half) + r.header->half_size <= r.header->total_size);
-            fl_window_map(&r, &m[slot][half], slot, (enum fl_half)half, r.header->half_size);
-            if (CHECK(m[slot][half].at && m[slot][half].size == r.header->half_size))
-                fill(m[slot][half].at, r.header->half_size, 1000 + 2 * slot + (uint64_t)half);
+            CHECK(fl_window_at(&r, slot, (enum fl_half)half) + r.plan.half_size <= r.plan.total_size);
+            fl_window_map(&r, &m[slot][half], slot, (enum fl_half)half, r.plan.half_size);
+            if (CHECK(m[slot][half].at && m[slot][half].size == r.plan.half_size))
+                fill(m[slot][half].at, r.plan.half_size, 1000 + 2 * slot + (uint64_t)half);
         }
     for (slot = 0; slot < 3 && !failed(); slot++)
         for (half = 0; half < 2; half++) {
-            CHECK(holds(m[slot][half].at, r.header->half_size, 1000 + 2 * slot + (uint64_t)half));
+            CHECK(holds(m[slot][half].at, r.plan.half_size, 1000 + 2 * slot + (uint64_t)half));
             munmap(m[slot][half].at, m[slot][half].size);
         }
     close_region(&r);

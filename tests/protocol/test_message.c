@@ -11,21 +11,50 @@ static struct fl_region region;
 static bool carries_bytes(uint32_t kind)
 {
     static const bool sized[] = {false,
-#define SIZED(name, has) has,
+#define SIZED(name, has, requests, failure) has,
         FL_REPLIES(SIZED)
 #undef SIZED
     };
     return sized[kind];
 }
 
-static bool reply_passes(uint16_t kind, uint64_t size)
+static bool reply_passes(uint16_t request, uint16_t kind, uint64_t size)
 {
     struct fl_slot s;
+    struct fl_reply reply;
 
-    memset(&s, 0xee, sizeof s);
+    memset(&s, 0xee, sizeof s); /* what the slot says of the request is not asked */
     s.reply_kind = kind;
     s.reply_size = size;
-    return fl_reply_check(&region, &s);
+    return fl_reply_load(&region, &s, request, &reply) && reply.kind == kind && reply.size == size;
+}
+
+/* A worker that calls C says nothing that has to be unpickled, and one that runs
+ * Python nothing that is taken for the bytes of a C result. */
+static bool answers(uint32_t request, uint32_t kind)
+{
+    switch (kind) {
+    case FL_REPLY_SCALAR: case FL_REPLY_RETURNED: return request == FL_CALL_FUNCTION;
+    case FL_REPLY_STATUS: return request == FL_CALL_TASK;
+    case FL_REPLY_BYTES: case FL_REPLY_NO_LIBRARY:
+        return request == FL_CALL_FUNCTION || request == FL_CALL_MAP || request == FL_CALL_TASK;
+    case FL_REPLY_REFUSED: case FL_REPLY_TOO_LARGE: return request >= 1 && request < FL_REQUEST_KINDS;
+    case FL_REPLY_UNSET: return false;
+    default: return kind < FL_REPLY_KINDS && (request == FL_CALL_PYTHON || request == FL_CALL_PICKLED);
+    }
+}
+
+static void a_reply_answers_its_request(void)
+{
+    uint32_t request, kind;
+
+    for (request = 0; request <= 300; request++)
+        for (kind = 0; kind <= 300; kind++)
+            CHECK(reply_passes((uint16_t)request, (uint16_t)kind, kind == FL_REPLY_RETURNED ? 16 : 0) ==
+                  answers(request, kind));
+    for (kind = 0; kind <= 0xffff; kind++)
+        CHECK(fl_reply_fails((uint16_t)kind) ==
+              !(kind > FL_REPLY_UNSET && kind <= FL_REPLY_PICKLE));
 }
 
 static void every_reply_kind_has_its_sizes(void)
@@ -42,7 +71,9 @@ static void every_reply_kind_has_its_sizes(void)
 
             if (kind == FL_REPLY_RETURNED && sizes[i] < sizeof(struct fl_returned))
                 fits = false;
-            CHECK(reply_passes((uint16_t)kind, sizes[i]) == fits);
+            CHECK((reply_passes(FL_CALL_FUNCTION, (uint16_t)kind, sizes[i]) ||
+                   reply_passes(FL_CALL_TASK, (uint16_t)kind, sizes[i]) ||
+                   reply_passes(FL_CALL_PYTHON, (uint16_t)kind, sizes[i])) == fits);
         }
 }
 
@@ -257,7 +288,7 @@ static struct fl_description *describe(uint32_t kind, uint64_t offset, const cha
     memcpy(at += d->types_size, library, library_size);
     memcpy(at += library_size, name, name_size);
     memcpy(at += name_size, body, body_size);
-    region.functions[ID].at = region.header->descriptions_at + offset;
+    region.functions[ID].at = region.plan.descriptions_at + offset;
     region.functions[ID].length = (uint64_t)(at + body_size - (char *)d);
     return d;
 }
@@ -330,7 +361,7 @@ static bool found_at(uint64_t at, uint64_t length)
 
 static void places_outside_the_descriptions_are_refused(void)
 {
-    const struct fl_header *h = region.header;
+    const struct fl_plan *h = &region.plan;
     uint64_t first = h->descriptions_at, end = first + h->descriptions_size, i;
     uint64_t length;
 
@@ -437,7 +468,7 @@ static void random_descriptions_are_survived(void)
 static void open_texts(void)
 {
     texts = mmap(NULL, TEXTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, region.fd,
-                 (off_t)region.header->descriptions_at);
+                 (off_t)region.plan.descriptions_at);
     if (texts == MAP_FAILED)
         give_up("mmap");
 }
@@ -447,6 +478,7 @@ int main(void)
     open_region(&region, 2, 4, 256, MAX_PAYLOAD);
     open_texts();
     RUN(every_reply_kind_has_its_sizes);
+    RUN(a_reply_answers_its_request);
     RUN(valid_pickles_pass_and_cut_ones_fail);
     RUN(buffers_are_limited);
     RUN(sizes_that_overflow_are_refused);

@@ -87,7 +87,7 @@ static bool has_unburied(uint32_t unused)
     uint32_t i;
 
     (void)unused;
-    for (i = 0; i < region->header->workers; i++)
+    for (i = 0; i < region->plan.workers; i++)
         if (!alive[i] && !buried[i])
             return true;
     return false;
@@ -129,7 +129,7 @@ static void bury_the_dead(void)
     for (;;) {
         if (!has_unburied(0))
             wait_until(has_unburied);
-        for (i = 0; i < region->header->workers; i++)
+        for (i = 0; i < region->plan.workers; i++)
             if (!alive[i] && !buried[i])
                 bury(i);
     }
@@ -142,9 +142,9 @@ static uint32_t workers, tasks;
 /* At the end of a lap whose tag is the last one, so that all tags wrap. */
 static void reset_ring(void)
 {
-    uint64_t position = UINT64_C(65536) * region->header->ring_size - 1, i;
+    uint64_t position = UINT64_C(65536) * region->plan.ring_size - 1, i;
 
-    for (i = position - region->header->ring_size; i < position; i++)
+    for (i = position - region->plan.ring_size; i < position; i++)
         atomic_store(&region->ring[i & region->ring_mask], fl_ring_entry(region, i, 0, 0xdead));
     atomic_store(&region->notices->ring_head, position);
     atomic_store(&region->header->ring_tail, position);
@@ -158,7 +158,7 @@ static void reset(uint32_t cpus, uint64_t looks)
     uint32_t i;
 
     reset_ring();
-    region->header->workers = workers;
+    region->plan.workers = workers;
     region->header->cpus = cpus;
     region->header->max_pollers = 1;
     region->header->spin_ns = looks << 10;
@@ -513,7 +513,7 @@ static void stage_ticks(void)
 static void judge_ticks(void)
 {
     CHECK(atomic_load(&timed) == 1);
-    CHECK(fl_ring_head(region) == UINT64_C(65536) * region->header->ring_size - 1);
+    CHECK(fl_ring_head(region) == UINT64_C(65536) * region->plan.ring_size - 1);
 }
 
 static void ticks_do_not_stop_before_work(void)
