@@ -80,22 +80,31 @@ cdef class CoreFuture:
 
     # -- what concurrent.futures reads ------------------------------------
 
+    # To make one lets other threads run, or (a list, up to 3.11) a collection
+    # with any code: what was made meanwhile stays.
+
     @property
     def _condition(self):
         if self.condition is None:
-            self.condition = threading.Condition()
+            made = threading.Condition()
+            if self.condition is None:
+                self.condition = made
         return self.condition
 
     @property
     def _waiters(self):
         if self.waiters is None:
-            self.waiters = []
+            made = []
+            if self.waiters is None:
+                self.waiters = made
         return self.waiters
 
     @property
     def _done_callbacks(self):
         if self.callbacks is None:
-            self.callbacks = []
+            made = []
+            if self.callbacks is None:
+                self.callbacks = made
         return self.callbacks
 
     @property
@@ -171,11 +180,12 @@ cdef class CoreFuture:
         return True
 
     cdef bint cancel_by_hand(self) except -1:
-        if self.status == RUNNING_BY_HAND:
-            return False
-        with self._condition:
+        condition = self._condition
+        with condition:
+            if self.status != PENDING:
+                return self.ended() and self.status != FINISHED
             self.status = CANCELLED_UNSAID
-            self._condition.notify_all()
+            condition.notify_all()
         self.wake()
         self.call_back()
         return True
@@ -258,10 +268,15 @@ cdef class CoreFuture:
         lock = allocate_lock()
         lock.acquire()
         if self.sleepers is None:
-            self.sleepers = []
+            made = []
+            if self.sleepers is None:
+                self.sleepers = made
+        # To make these may have run any code, in which the task ended: the look
+        # comes after the lock is where wake() finds it.
         self.sleepers.append(lock)
         try:
-            lock.acquire(True, seconds)
+            if not self.ended():
+                lock.acquire(True, seconds)
         finally:
             if self.sleepers is not None and lock in self.sleepers:
                 self.sleepers.remove(lock)
@@ -485,10 +500,9 @@ cdef class CoreFuture:
         """Call fn(self) when the task has ended, in a thread of this process;
         at once if it has."""
         self.look()
-        if not self.ended():
-            if self.callbacks is None:
-                self.callbacks = []
-            self.callbacks.append(fn)
+        callbacks = self._done_callbacks
+        if not self.ended():  # and nothing runs before it is appended
+            callbacks.append(fn)
             return
         try:
             fn(self)
@@ -502,38 +516,50 @@ cdef class CoreFuture:
             raise InvalidStateError(f"{self._state}: {self!r}")
         return 0
 
+    cdef int end_by_hand(self, int outcome, object value) except -1:
+        """Only one of the threads that end it does."""
+        cdef bint held
+        condition = self._condition
+        held = self.take_condition()
+        try:
+            self.refuse_by_hand()
+            self.outcome = outcome
+            self._value = value
+            self.end(FINISHED)
+            self.tell_waiters(FINISHED)
+            if held:
+                condition.notify_all()
+        finally:
+            if held:
+                condition.release()
+        self.call_back()
+        return 0
+
     def set_running_or_notify_cancel(self):
         """As in concurrent.futures; only for a future that no pool runs."""
-        if self.status == CANCELLED_UNSAID:
-            with self._condition:
+        condition = self._condition
+        with condition:
+            if self.status == CANCELLED_UNSAID:
                 self.status = CANCELLED
-                for waiter in self._waiters:
-                    waiter.add_cancelled(self)
-                self._condition.notify_all()
-            return False
-        if self.pool is not None or self.status != PENDING:
-            LOGGER.critical("Future %s in unexpected state: %s", id(self), self._state)
-            raise RuntimeError("Future in unexpected state")
-        self.status = RUNNING_BY_HAND
-        return True
+                self.tell_waiters(CANCELLED)
+                condition.notify_all()
+                return False
+            if self.pool is None and self.status == PENDING:
+                self.status = RUNNING_BY_HAND
+                return True
+        LOGGER.critical("Future %s in unexpected state: %s", id(self), self._state)
+        raise RuntimeError("Future in unexpected state")
 
     def set_result(self, result):
         """As in concurrent.futures; only for a future that no pool runs."""
-        self.refuse_by_hand()
-        self.outcome = HAS_RESULT
-        self._value = result
-        self._condition
-        self.announce(FINISHED, callbacks_here=True)
+        self.end_by_hand(HAS_RESULT, result)
 
     def set_exception(self, exception):
         """As in concurrent.futures; only for a future that no pool runs."""
         self.refuse_by_hand()
         if isinstance(exception, type):
             exception = exception()
-        self.outcome = HAS_EXCEPTION if exception is not None else HAS_RESULT
-        self._value = exception
-        self._condition
-        self.announce(FINISHED, callbacks_here=True)
+        self.end_by_hand(HAS_EXCEPTION if exception is not None else HAS_RESULT, exception)
 
     # -- what only this pool knows -----------------------------------------------
 

@@ -62,6 +62,14 @@ def submit_map(Submitter submitter, fn, list columns, Py_ssize_t count, out, lis
     writable buffer, the results go there; else the future's result is a list.
     It is put into `futures` before it is under way: a signal handler that raises
     between here and the caller leaves none behind unseen."""
+    try:
+        return submit_map_now(submitter, fn, columns, count, out, futures)
+    finally:
+        if submitter._pool.max_pending:
+            submitter._pool.pass_room_on()
+
+
+cdef CoreFuture submit_map_now(Submitter submitter, fn, list columns, Py_ssize_t count, out, list futures):
     cdef Callable c
     cdef Pool pool = submitter._pool
     cdef CoreFuture future

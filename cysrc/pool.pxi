@@ -220,6 +220,14 @@ cdef class Pool:
 
     cdef CoreFuture submit_task(self, Submitter submitter, object fn, tuple args, dict kwargs):
         """A future for fn(*args, **kwargs)."""
+        if not self.max_pending:
+            return self.submit_now(submitter, fn, args, kwargs)
+        try:
+            return self.submit_now(submitter, fn, args, kwargs)
+        finally:
+            self.pass_room_on()
+
+    cdef CoreFuture submit_now(self, Submitter submitter, object fn, tuple args, dict kwargs):
         cdef Callable c
         cdef CoreFuture future
         self.admit()
@@ -261,31 +269,38 @@ cdef class Pool:
                                f"from: make one of its own")
         raise RuntimeError(f"cannot schedule new futures after {'interpreter ' if self.exiting else ''}shutdown")
 
+    cdef bint full(self) noexcept:
+        return self.unfinished >= self.max_pending and not self.closing and self.broken is None
+
     cdef int wait_for_room(self) except -1:
-        while self.unfinished >= self.max_pending and not self.closing and self.broken is None:
+        while self.full():
             self.collect()
-            if self.unfinished < self.max_pending or self.collector_thread == get_ident():
+            if not self.full() or self.collector_thread == get_ident():
                 break
             lock = allocate_lock()
             lock.acquire()
             self.blocked.append(lock)
             try:
-                lock.acquire()
-            except BaseException:
-                try:
+                # Only now the look that counts: to make the lock may have run
+                # any code, in which the last task ended and woke nobody.
+                if self.full():
+                    lock.acquire()
+            finally:
+                if lock in self.blocked:  # not woken
                     self.blocked.remove(lock)
-                except ValueError:
-                    self.wake_next_blocked()  # what woke this one, the next may use
-                raise
         return self.still_open()
+
+    cdef int pass_room_on(self) except -1:
+        """Who leaves submit() and leaves room wakes the next of the threads that
+        wait there: the one that was woken may have found no use for it."""
+        if self.blocked and self.unfinished < self.max_pending:
+            self.wake_next_blocked()
+        return 0
 
     cdef int wake_next_blocked(self) except -1:
         """There may be room for one of the threads that wait in submit()."""
         if self.blocked:
-            try:
-                self.blocked.popleft().release()
-            except IndexError:
-                pass
+            self.blocked.popleft().release()
         return 0
 
     cdef Callable find(self, object fn):
