@@ -51,7 +51,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import LOGGER as LOGGER
 from pickle import PickleBuffer
-from types import GenericAlias
+from types import FunctionType as _FunctionType, GenericAlias
 
 from . import _errors, _pickling as pickling
 from ._glance import glance
@@ -61,6 +61,7 @@ cdef extern from "Python.h":
 
 include "region.pxi"
 include "copies.pxi"
+include "names.pxi"
 include "interrupt.pxi"
 include "callables.pxi"
 include "future.pxi"

@@ -20,6 +20,7 @@ from libc.string cimport memcpy, memset
 from protocol cimport *
 
 include "copies.pxi"
+include "names.pxi"
 
 
 def _import_pickler():
@@ -108,7 +109,8 @@ cdef extern from "worker/worker.h":
 
 cdef fl_worker worker
 cdef PyThreadState *thread_state = NULL
-cdef dict functions = {}      # description id -> callable
+cdef dict functions = {}      # description id -> (module, path, pickle)
+cdef dict modules             # sys.modules
 cdef bint is_set_up = False
 cdef str failed_setup = None   # why it failed: no task is run then
 _pickling = None              # fuload_exec._pickling, imported when first needed
@@ -215,14 +217,17 @@ cdef object load(list views, Kept kept):
 
 
 cdef object described_function(uint32_t number):
-    fn = functions.get(number)
-    if fn is None:
+    """Looked up under its name each time, as pickle would: a task may have
+    reloaded its module, or put another in its place."""
+    names = functions.get(number)
+    if names is None:
         body = described(number, FL_DESCRIBE_PYTHON)
         if body is None:
             raise ValueError(f"the request names no callable ({number})")
-        fn = pickle_loads(body)
-        functions[number] = fn
-    return fn
+        names = functions[number] = pickle_loads(body)
+    module, path, text = names
+    fn = named(modules, module, path)
+    return fn if fn is not None else pickle_loads(text)
 
 
 cdef bytes described(uint32_t number, uint32_t kind):
@@ -344,17 +349,12 @@ cdef str said(object error):
         return type(error).__name__
 
 
+cdef str one_line(object error):
+    return f"{type(error).__qualname__}: {said(error)}"
+
+
 cdef int reply_error(int kind, object error) except -1:
-    """The exception and its traceback apart: if the parent cannot rebuild the
-    one, it still has the other."""
-    text = traceback_text(error)
-    try:
-        reply_pickle(kind, (pickling().dump_in_band(error), text))
-    except BaseException as failure:
-        # The exception itself cannot be pickled: the reason can, and the text.
-        from pickle import PicklingError
-        reason = PicklingError(f"{type(error).__qualname__} cannot be pickled: {said(failure)}")
-        reply_pickle(kind, (pickling().dump_in_band(reason), text))
+    reply_pickle(kind, pickling().packed(error))
     return 0
 
 
@@ -376,7 +376,10 @@ cdef bint set_up() except -1:
         from fuload_exec import _worker_setup
         _worker_setup.prepare(prepared, worker.index)
     except BaseException as error:
-        failed_setup = traceback_text(error)
+        if type(error).__name__ == "MainNotImported":
+            failed_setup = f"{error}\0"
+        else:
+            failed_setup = f"the initializer failed: {one_line(error)}\0{traceback_text(error)}"
         reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
         return False
     return True
@@ -408,10 +411,10 @@ cdef int run_task(list views, Kept kept) except -1:
         worker.in_python_task = False
         try:
             reply_value(value)
-        except Exception:
+        except Exception as error:
             if not hasattr(fn, "__fuload_picklable__"):
-                raise
-            reply_value(fn.__fuload_picklable__(value))
+                raise pickling().explained(error, pickling().name_of(fn), [("the result", value)])
+            reply_value(fn.__fuload_picklable__(value, args[0]))
     except BaseException as error:
         worker.in_python_task = False
         fn = args = kwargs = value = None
@@ -438,9 +441,6 @@ cdef int run_site(tuple finders) except -1:
     """What -S has left out, with the same sys.path as at the interpreter's start."""
     import sys
     from fuload_exec import _worker_site
-    del sys.path[0]  # this package's
-    if sys.path and not sys.path[0]:
-        del sys.path[0]  # that of -c
     fl_take_back_S(sys.flags, type(sys.flags).__match_args__.index("no_site"))
     _worker_site.run(finders)
     return 0
@@ -452,10 +452,12 @@ def main(finders=()):
     cdef const char *why
     cdef uint64_t resume
     cdef int code
+    global modules
     if finders:
         run_site(finders)
     import os
     import sys
+    modules = sys.modules
     memset(&worker, 0, sizeof(worker))
     worker.host.call_python = call_python
     worker.host.leave_python = leave_python

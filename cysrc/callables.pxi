@@ -37,9 +37,14 @@ cdef class Callable:
     cdef object reference  # the weak reference that ends this entry
     cdef object convert    # result: a ctypes type that plain bits are not enough for
     cdef bytes types       # native: as in the description
+    # Python: where it is found by name, in the parent as in the workers.
+    cdef str module
+    cdef tuple path
+    cdef bint chunk        # of map(): the first argument is the user's function
+    cdef object main       # what workers have imported as __main__
 
 
-cdef object FunctionType = type(lambda: None)
+cdef object FunctionType = _FunctionType  # of a lambda here it would be Cython's own type
 cdef object BuiltinType = type(len)
 cdef object CFunction = ctypes._CFuncPtr
 cdef object Simple = ctypes._SimpleCData

@@ -1,38 +1,93 @@
 # Python requests: pickles, large buffers out of band.
 
+cdef enum:
+    # Python functions beyond so many descriptions are pickled with each task:
+    # the rest is kept for C functions, which cannot be.
+    PYTHON_DESCRIPTIONS = FL_MAX_FUNCTIONS - 16384
+
+cdef dict modules = sys.modules
+cdef object registered = None  # cloudpickle's set of modules that go by value, once it is imported
+
+
+cdef bint is_registered(str module) except -1:
+    """Whether cloudpickle.register_pickle_by_value() has been told of it, or of
+    a package above it."""
+    global registered
+    if registered is None:
+        cloudpickle = modules.get("cloudpickle.cloudpickle")
+        if cloudpickle is None:
+            return False
+        registered = getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", ())
+    if not registered:
+        return False
+    while module not in registered:
+        module, dot, _ = module.rpartition(".")
+        if not dot:
+            return False
+    return True
+
+
+cdef bint goes_by_name(Pool pool, object fn, str module, tuple path) except -1:
+    """Whether workers find under this name what the parent means. What was
+    replaced or deleted since, goes by value."""
+    if named(modules, module, path) is not fn or is_registered(module):
+        return False
+    return module != "__main__" or (pool.main is not None and modules.get("__main__") is pool.main)
+
+
 cdef Callable describe_python(Pool pool, object fn):
-    """A function, builtin or class that is pickled by its name is sent once;
-    None for everything else, whose pickle may hold state."""
+    """A function, builtin or class that is pickled by its name is named to the
+    workers once; None for everything else, whose pickle may hold state."""
     cdef Callable c
     if isinstance(fn, FunctionType):
         pass
     elif type(fn) is BuiltinType:
         if fn.__self__ is not None and not isinstance(fn.__self__, type(sys)):
             return None
+        if BuiltinType in pickling.dispatch_table():
+            return None
     elif type(fn) is not type:
         return None
-    module = getattr(fn, "__module__", None)
-    if module == "__main__" and not pickling.main_can_be_imported():
+    module, name = getattr(fn, "__module__", None), fn.__qualname__
+    if type(module) is not str or type(name) is not str:
         return None
-    try:
-        text = pickle_dumps(fn, 5)
-    except Exception:
+    path = tuple(name.split("."))
+    if named(modules, module, path) is not fn:
         return None
     pool.ready_for_python()
+    if not goes_by_name(pool, fn, module, path):
+        return None
+    try:
+        text = pickle_dumps((module, path, pickle_dumps(fn, 5)), 5)
+    except Exception:
+        return None
+    text = description(FL_DESCRIBE_PYTHON, 0, b"", b"", b"", text)
+    if pool.next_function >= PYTHON_DESCRIPTIONS and text not in pool.described:
+        return None
     c = Callable.__new__(Callable)
     c.kind = KIND_PYTHON
-    c.name = getattr(fn, "__qualname__", type(fn).__name__)
-    c.id = pool.describe(description(FL_DESCRIBE_PYTHON, 0, b"", b"", b"", text))
+    c.name = name
+    c.module, c.path = module, path
+    c.main = pool.main
+    c.chunk = is_chunk(fn)
+    c.id = pool.describe(text)
     return c
 
 
-cdef Callable named_callable(Pool pool, object fn):
-    """What messages call a function that is pickled with each task."""
+cdef Callable task_callable(Pool pool, Callable described, object fn, tuple args):
+    """What messages call a task: a function that is pickled with it, or of a
+    chunk of map() the user's."""
     cdef Callable c = Callable.__new__(Callable)
     c.kind = KIND_PYTHON
-    name = getattr(fn, "__qualname__", None)
-    c.name = name if isinstance(name, str) else type(fn).__name__
+    c.id = described.id if described is not None else 0
+    c.main = pool.main
+    c.chunk = is_chunk(fn)
+    c.name = pickling.name_of(args[0] if c.chunk and args else fn)
     return c
+
+
+cdef bint is_chunk(object fn) except -1:
+    return isinstance(fn, FunctionType) and hasattr(fn, "__fuload_picklable__")
 
 
 cdef bint is_plain(tuple args) noexcept:
@@ -54,17 +109,16 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
     cdef uint64_t size, at, part
     cdef Py_ssize_t i, count
     cdef bytes stream
-    if c is None:
-        pool.ready_for_python()
     try:
         if c is None:
-            stream, buffers = pickling.dump((fn, args, kwargs))
+            stream, buffers = pickling.dump((fn, args, kwargs), pool.main)
         elif not kwargs and is_plain(args):
             stream, buffers = pickle_dumps(args, 5), None
         else:
-            stream, buffers = pickling.dump((args, kwargs) if kwargs else args)
+            stream, buffers = pickling.dump((args, kwargs) if kwargs else args, pool.main)
     except Exception as error:
-        return future.fail_at_once(pool, error)
+        return future.fail_at_once(pool, pickling.explained(error, future.callable.name, parts_of(future.callable, fn, args, kwargs),
+                                                             pool.main))
     head.buffers = 0
     head.flags = FL_PICKLE_KEYWORDS if kwargs else 0
     head.stream_size = <uint64_t>PyBytes_GET_SIZE(stream)
@@ -95,6 +149,16 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
         memcpy(place.at + sizeof(head) + 8 * i, &part, 8)
     return commit(pool, &place, future, c.id if c is not None else 0,
                   FL_CALL_PYTHON if c is not None else FL_CALL_PICKLED, size)
+
+
+cdef list parts_of(Callable c, object fn, tuple args, dict kwargs):
+    """What is pickled of a task, and what messages call it."""
+    if c.chunk:
+        fn, calls = args
+        parts = [(f"argument {i + 1}", value) for call in calls for i, value in enumerate(call)]
+    else:
+        parts = [(f"argument {i + 1}", value) for i, value in enumerate(args)]
+    return [("the function", fn), *parts, *((f"argument {key!r}", value) for key, value in kwargs.items())]
 
 
 cdef uint64_t copy_view(char *to, object view) except? 0:

@@ -4,6 +4,7 @@
 cdef enum:
     WARM_BUDGET = 128 << 20    # bytes of window pages that a pool keeps
     SMALL_COPY = 1 << 20       # longer ones are copied without the lock
+    MOST_EQUALS = 4096         # NativeFunctions and NativeTasks that are found by equality
 
 # All pools of this process. A forked child closes what it has of them, even
 # of one that another thread was just making.
@@ -79,6 +80,8 @@ cdef class Pool:
     cdef uint64_t contended_until  # until then result() sleeps instead of polling
     cdef uint64_t max_pending, max_payload
     cdef public object crew, setup, broken
+    cdef public object premature   # made while a worker imports __main__: whether that goes on
+    cdef object main               # the __main__ that workers import; None: what is of it goes by value
     cdef public bint closing, cancel_running
     cdef bint forced               # the workers are ended: nothing is tried again
     # Unfinished tasks with a timeout, the shortest of these timeouts, and when
@@ -91,6 +94,7 @@ cdef class Pool:
     cdef bint paused               # nothing is published until all workers are buried
     cdef uint64_t looked_ns        # when SIGINT's handler was last looked at
     cdef dict known                # id(function) -> Callable
+    cdef dict equals               # (class, value) of a NativeFunction or NativeTask -> Callable
     cdef dict described            # description bytes -> id
     cdef uint32_t next_function
     cdef uint64_t descriptions_end
@@ -151,6 +155,7 @@ cdef class Pool:
         self.max_payload = max_payload
         self.cancel_running = cancel_running
         self.known = {}
+        self.equals = {}
         self.described = {}
         self.next_function = 1
         self.descriptions_end = self.region.plan.descriptions_at
@@ -240,7 +245,8 @@ cdef class Pool:
             future.callable = c
             submit_bytes(self, c, future, args, kwargs)
         else:
-            future.callable = c if c is not None else named_callable(self, fn)
+            self.ready_for_python()
+            future.callable = c if c is not None and not c.chunk else task_callable(self, c, fn, args)
             submit_python(self, c, future, fn, args, kwargs)
         return future
 
@@ -259,6 +265,10 @@ cdef class Pool:
         return 0
 
     cdef int refuse(self) except -1:
+        if self.premature is not None:
+            if not self.premature():
+                self.premature = self.broken = None
+                return self.still_open()
         if self.broken is not None:
             # One of its own for each: a shared one would collect tracebacks.
             error = type(self.broken)(*self.broken.args)
@@ -310,13 +320,24 @@ cdef class Pool:
         key = <uintptr_t><PyObject *>fn
         c = <Callable>self.known.get(key)
         if c is not None and c.reference is not None:
-            if c.kind != KIND_NATIVE or c.argtypes is None or not isinstance(fn, CFunction) or \
+            if c.kind == KIND_PYTHON:
+                if goes_by_name(self, fn, c.module, c.path):
+                    return c
+            elif c.kind != KIND_NATIVE or c.argtypes is None or not isinstance(fn, CFunction) or \
                     (fn.argtypes is c.argtypes and fn.restype is c.restype and fn.errcheck is c.errcheck):
                 return c
         if isinstance(fn, CFunction):
             c = describe_native(self, fn)
         elif hasattr(type(fn), "__fuload_describe__"):
+            # Copies that pickle makes are equal, and new each time.
+            value = type(fn), fn._key()
+            c = self.equals.get(value)
+            if c is not None:
+                return c
             c = fn.__fuload_describe__(self)
+            if len(self.equals) >= MOST_EQUALS:
+                del self.equals[next(iter(self.equals))]
+            self.equals[value] = c
         else:
             c = describe_python(self, fn)
         if c is None:
@@ -357,7 +378,7 @@ cdef class Pool:
     cdef int ready_for_python(self) except -1:
         """Before the first Python task: say which interpreter and what set-up."""
         if self.setup is not None:
-            host, prepared = self.setup()
+            host, prepared, self.main = self.setup()
             self.region.header.setup_function = self.describe(
                 description(FL_DESCRIBE_SETUP, 0, b"", b"", b"", prepared))
             self.region.header.host_function = self.describe(
@@ -1188,10 +1209,12 @@ cdef class Pool:
         return self.kill(owner - 1)
 
     cdef int setup_failed(self, CoreFuture future) except -1:
-        text = (future._value or b"").decode("utf-8", "replace")
-        LOGGER.critical("Exception in initializer:\n%s", text)
-        error = self.break_pool("A process in the process pool was terminated abruptly while the future was "
-                                "running or pending: the initializer failed", text)
+        reason, _, text = (future._value or b"").decode("utf-8", "replace").partition("\0")
+        if text:
+            LOGGER.critical("Exception in initializer:\n%s", text)
+            reason = "A process in the process pool was terminated abruptly while the future was running or pending: " \
+                + reason
+        error = self.break_pool(reason, text)
         future.settle(HAS_EXCEPTION, error)
         return 0
 

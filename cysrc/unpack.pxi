@@ -89,9 +89,12 @@ cdef object returned_pointee(object restype, bytes data):
     return restype(restype._type_.from_buffer_copy(data)) if data is not None else restype()
 
 
-cdef object load_pickle(object payload):
-    """payload: (stream, buffers)."""
+cdef object load_pickle(object payload, object main):
+    """payload: (stream, buffers). The worker's __mp_main__ is `main` here,
+    whatever a launcher has put in the place of __main__ and when."""
     stream, buffers = payload
+    if main is not None and modules.get("__mp_main__") is not main and (<bytes>stream).find(b"__mp_main__") >= 0:
+        return pickling.load_with_main(stream, buffers, main)
     return pickle_loads(stream, buffers=buffers) if buffers else pickle_loads(stream)
 
 
@@ -120,7 +123,7 @@ cdef object unpack_reply(CoreFuture f):
         return kind == FL_REPLY_TRUE
     if kind == FL_REPLY_PICKLE:
         try:
-            return load_pickle(f._value)
+            return load_pickle(f._value, f.callable.main)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -148,30 +151,42 @@ cdef object unpack_reply(CoreFuture f):
 
 
 cdef object remote_exception(CoreFuture f, bint not_rebuilt):
+    error = rebuilt(load_pickle(f._value, None), f.callable.name, f.callable.main)
+    if not_rebuilt:
+        outer = _errors.UnpickleError(f"the arguments of {f.callable.name}() cannot be rebuilt in the worker: "
+                                      f"{type(error).__name__}: {error}{pickling.advice_on_main(error)}")
+        outer.__cause__ = error
+        return outer
+    return error
+
+
+cdef object rebuilt(object packed, str name, object main):
     """The worker's exception with the worker's traceback as its cause."""
     from concurrent.futures.process import _RemoteTraceback
-    data, text = load_pickle(f._value)
+    data, text, said = packed
     cause = _RemoteTraceback(f'\n"""\n{text}"""')
     try:
-        error = pickle_loads(data)
+        error = load_pickle((data, None), main)
         if not isinstance(error, BaseException):
             raise TypeError(f"it was pickled as {type(error).__name__}, which is no exception")
     except BaseException as failure:
         if isinstance(failure, KeyboardInterrupt):
             raise
-        unknown = _errors.UnpickleError(f"the exception of {f.callable.name}() cannot be rebuilt in this process: "
+        unknown = _errors.UnpickleError(f"{name}() raised {said}; this exception cannot be rebuilt in this process: "
                                         f"{type(failure).__name__}: {failure}")
         unknown.__cause__ = failure
         # What went wrong in the worker is told all the same.
         failure.__cause__ = failure.__cause__ or cause
         return unknown
     error.__cause__ = cause
-    if not_rebuilt:
-        outer = _errors.UnpickleError(f"the arguments of {f.callable.name}() cannot be rebuilt in the worker: "
-                                      f"{type(error).__name__}: {error}")
-        outer.__cause__ = error
-        return outer
     return error
+
+
+def exception_of_map(future, packed):
+    """The exception that a call of a chunk has raised, as _pickling.packed() sent it."""
+    if isinstance(future, CoreFuture) and (<CoreFuture>future).callable is not None:
+        return rebuilt(packed, (<CoreFuture>future).callable.name, (<CoreFuture>future).callable.main)
+    return rebuilt(packed, "the function", None)
 
 
 cdef str shorten(object value):
@@ -185,6 +200,7 @@ cdef str shorten(object value):
 cdef str describe_task(Callable c, object request, uint64_t count):
     """Name and first arguments of a task that took its worker along."""
     cdef list parts = []
+    calls = 1
     if c.kind == KIND_NATIVE and count:
         return f"{c.name}({count} call{'s' if count != 1 else ''})"
     if request is None:
@@ -195,12 +211,13 @@ cdef str describe_task(Callable c, object request, uint64_t count):
         elif c.kind == KIND_TASK:
             parts = [shorten(request)]
         else:
-            parts = python_arguments(c, request)
+            parts, calls = python_arguments(c, request)
     except Exception:
         return f"{c.name}(...)"
     if len(parts) > 4:
         parts[4:] = ["..."]
-    return f"{c.name}({', '.join(parts)})"
+    more = f", the first of {calls} calls" if calls > 1 else ""
+    return f"{c.name}({', '.join(parts)}){more}"
 
 
 cdef list native_arguments(Callable c, bytes request):
@@ -225,18 +242,20 @@ cdef list native_arguments(Callable c, bytes request):
     return parts
 
 
-cdef list python_arguments(Callable c, bytes request):
+cdef tuple python_arguments(Callable c, bytes request):
+    """The first call's, and how many calls there are."""
     cdef uint64_t stream_at
     cdef fl_pickle head
     if not fl_pickle_check(PyBytes_AS_STRING(request), len(request), &stream_at):
-        return ["..."]
+        return ["..."], 1
     memcpy(&head, PyBytes_AS_STRING(request), sizeof(head))
     if head.buffers:
-        return ["..."]
+        return ["..."], 1
     value = glance(request[stream_at:stream_at + head.stream_size])
     if c.id == 0:
         value = value[1:]
     elif not head.flags & FL_PICKLE_KEYWORDS:
         value = (value, {})
     args, kwargs = value
-    return [shorten(a) for a in args] + [f"{k}={shorten(v)}" for k, v in kwargs.items()]
+    calls = args[1] if c.chunk else [args]
+    return [shorten(a) for a in calls[0]] + [f"{k}={shorten(v)}" for k, v in kwargs.items()], len(calls)

@@ -3,8 +3,9 @@
 import threading
 from _ctypes import CFuncPtr
 from collections.abc import Callable
+from concurrent.futures import Future
 from logging import Logger
-from types import GenericAlias
+from types import GenericAlias, ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from typing_extensions import Buffer
@@ -50,8 +51,9 @@ def region_possible(workers: int, slots: int, slot_size: int, max_payload: int) 
 
 class Pool:
     crew: Crew | None
-    setup: Callable[[], tuple[bytes, bytes]] | None
+    setup: Callable[[], tuple[bytes, bytes, ModuleType | None]] | None
     broken: BaseException | None
+    premature: Callable[[], bool] | None
     closing: bool
     cancel_running: bool
     exiting: bool
@@ -138,6 +140,7 @@ def native_function(
 def holds(handle: int, name: str) -> bool: ...
 def native_task(pool: Pool, path: str | None, name: str) -> object: ...
 def function_library(fn: CFuncPtr | NativeFunction) -> tuple[str, str]: ...
+def exception_of_map(future: Future[Any], packed: tuple[bytes, str, str]) -> BaseException: ...
 def sigint_start(fd: int) -> None: ...
 def sigint_check() -> None: ...
 def sigint_seen() -> int: ...

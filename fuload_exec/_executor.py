@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from types import EllipsisType
+from types import EllipsisType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _parameters as parameters
@@ -299,7 +299,6 @@ class FuloadExecutor(_PoolExecutor):
         env = parameters.environment(env)
         name = parameters.pool_name(name)
         command = None if worker is None else parameters.worker_command(worker)
-        _refuse_while_main_is_imported()
         _register_exit()
         self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
         self._mp_context = mp_context
@@ -322,6 +321,8 @@ class FuloadExecutor(_PoolExecutor):
         else:
             self._crew = Crew(pool, command, command[0], env, handle_sigint, True)
         try:
+            if _main_is_being_imported():
+                pool.premature, pool.broken = _main_is_being_imported, RuntimeError(_NO_GUARD)
             pool.setup = _PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
             self._use(pool, timeout, max_retries)
             self._ended = weakref.finalize(self, Crew.close, self._crew)
@@ -387,9 +388,9 @@ class _PythonSetup:
         self.workers = workers
         self.lender = lender
 
-    def __call__(self) -> tuple[bytes, bytes]:
+    def __call__(self) -> tuple[bytes, bytes, ModuleType | None]:
         from ._inheritance import dump_for_workers, original_directory, process_data
-        from ._pickling import dump_in_band
+        from ._pickling import dump_in_band, importable_main
 
         host = b"".join(os.fsencode(a) + b"\0" for a in _interpreter())
         initializer = None
@@ -397,7 +398,8 @@ class _PythonSetup:
             initializer = dump_for_workers(self.initializer, self.initargs, self.lender)
             # A lock's name, a shared value: workers that come later need them too.
             self.lender.holds = self.initializer, self.initargs
-        name, path = _main_module()
+        main = importable_main()
+        name, path = _how_to_import(main)
         setup = {
             "sys_path": [original_directory() or folder if folder == "" else folder for folder in sys.path],
             "sys_argv": list(sys.argv),
@@ -408,7 +410,7 @@ class _PythonSetup:
             "process": process_data(self.mp_context, self.workers),
             "lender": self.lender.address,
         }
-        return host, dump_in_band(setup)
+        return host, dump_in_band(setup), main
 
 
 def _interpreter() -> list[str]:
@@ -421,7 +423,11 @@ def _interpreter() -> list[str]:
     finders = _editable_finders()
     if finders:
         flags.append("-S")
-    code = f"import sys; sys.path.insert(0, {home!r}); from fuload_exec._host import main; main({finders!r})"
+    # Nothing is imported from the directory that the worker stands in ('' of -c).
+    code = (
+        f"import sys; sys.path[:sys.path[:1] == ['']] = [{home!r}]; import fuload_exec; del sys.path[0]; "
+        f"from fuload_exec._host import main; main({finders!r})"
+    )
     return [interpreter(), *flags, "-c", code]
 
 
@@ -446,29 +452,28 @@ def _working_directory() -> str | None:
         return None
 
 
-def _main_module() -> tuple[str | None, str | None]:
-    """Name or path under which a worker can import this process's __main__."""
-    from ._pickling import main_can_be_imported
-
-    main = sys.modules.get("__main__")
-    if not main_can_be_imported():
+def _how_to_import(main: ModuleType | None) -> tuple[str | None, str | None]:
+    """Name or path under which workers import the main module."""
+    if main is None:
         return None, None
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         return name, None
     from ._inheritance import original_directory
 
-    path: str = main.__file__  # type: ignore[union-attr, assignment]
+    path: str = main.__file__  # type: ignore[assignment]
     return None, os.path.join(original_directory() or "", path)
 
 
-def _refuse_while_main_is_imported() -> None:
+_NO_GUARD = (
+    "a task is submitted while a worker imports the main module: put the code that starts the work under "
+    "\"if __name__ == '__main__':\""
+)
+
+
+def _main_is_being_imported() -> bool:
     process = sys.modules.get("multiprocessing.process")
-    if process is not None and getattr(process.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            "a FuloadExecutor is made while a worker imports the main module: put the code that starts the work "
-            "under \"if __name__ == '__main__':\""
-        )
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 
 def _register_exit() -> None:

@@ -15,32 +15,34 @@ __all__ = ["cancel", "chunk_sizes", "count_of", "map_calls"]
 _LARGEST_CHUNK = 64
 
 
-def run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> tuple[list[Any], BaseException | None, str]:
+# What an exception becomes on its way: see _pickling.packed().
+Packed = tuple[bytes, str, str]
+
+
+def run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> tuple[list[Any], Packed | None]:
     """In the worker."""
     results: list[Any] = []
     try:
         for args in calls:
             results.append(fn(*args))
     except BaseException as error:
-        import traceback
+        from ._pickling import packed
 
-        return results, error, "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return results, None, ""
+        return results, packed(error)
+    return results, None
 
 
-def _picklable_part(outcome: tuple[list[Any], BaseException | None, str]) -> tuple[list[Any], BaseException, str]:
+def _picklable_part(outcome: tuple[list[Any], Packed | None], fn: Callable[..., Any]) -> tuple[list[Any], Packed]:
     """In the worker: what comes before that which cannot be pickled."""
-    from ._pickling import dump
+    from ._pickling import dump, explained, name_of, packed
 
-    results, error, text = outcome
+    results, _ = outcome
     for i, value in enumerate(results):
         try:
             dump(value)
         except Exception as reason:
-            return results[:i], PicklingError(f"{type(value).__qualname__} cannot be pickled: {reason}"), ""
-    if error is None:
-        return [], PicklingError("results that can be pickled alone cannot be pickled together"), ""
-    return results, PicklingError(f"{type(error).__qualname__} cannot be pickled: {error}"), text
+            return results[:i], packed(explained(reason, name_of(fn), [("the result", value)]))
+    return [], packed(PicklingError("results that can be pickled alone cannot be pickled together"))
 
 
 run_chunk.__fuload_picklable__ = _picklable_part  # type: ignore[attr-defined]
@@ -143,6 +145,8 @@ def _results(
     due: float | None,
     chunked: bool,
 ) -> Iterator[Any]:
+    from ._core import exception_of_map  # not in workers, which import this module
+
     try:
         while futures:
             # No reference is kept during a yield: a result lives no longer
@@ -150,6 +154,8 @@ def _results(
             future = futures.popleft()
             try:
                 value = future.result() if due is None else future.result(due - time.monotonic())
+                results, failure = value if chunked else ([value], None)
+                error = exception_of_map(future, failure) if failure is not None else None
             finally:
                 future.cancel()
                 del future
@@ -160,15 +166,11 @@ def _results(
                 else:
                     futures.append(submit(task[0], *task[1]))
                     del task
-            results, error, text = value if chunked else ([value], None, "")
             del value
             results.reverse()
             while results:
                 yield results.pop()
             if error is not None:
-                from concurrent.futures.process import _RemoteTraceback
-
-                error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
                 try:
                     raise error
                 finally:

@@ -240,13 +240,14 @@ class NativeTask:
     def __fuload_describe__(self, pool: _core.Pool) -> object:
         return _core.native_task(pool, self.library, self.name)
 
+    def _key(self) -> tuple[Any, ...]:
+        return (self.library, self.name)
+
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, NativeTask):
-            return NotImplemented
-        return (self.library, self.name) == (other.library, other.name)
+        return self._key() == other._key() if isinstance(other, NativeTask) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash((self.library, self.name))
+        return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (NativeTask, (self.library, self.name))

@@ -1,5 +1,5 @@
 """What a Python worker does before its first task: path, arguments, directory,
-`__main__` on demand, the initializer."""
+`__main__`, the initializer."""
 
 from __future__ import annotations
 
@@ -16,52 +16,42 @@ else:
     ModuleType = type(sys)  # without importing types
 
 
-class _LazyMain(ModuleType):
-    """Stands for `__main__` until a task asks it for something; then the
-    parent's main module is imported as multiprocessing does it."""
-
-    def __init__(self, name: str | None, path: str | None) -> None:
-        super().__init__("__main__")
-        self._wait_for_need(name, path)
-
-    def _wait_for_need(self, name: str | None, path: str | None) -> None:
-        self.__dict__["_fuload_main"] = (name, path)
-        # Where multiprocessing looks to tell the children of this process.
-        if name is not None:
-            self.__spec__ = type(sys.__spec__)(name, None)
-        elif path is not None:
-            self.__file__ = path
-
-    def __getattr__(self, attribute: str) -> object:
-        main = self.__dict__.pop("_fuload_main", None)
-        if main is None or attribute.startswith("__") and attribute not in ("__file__",):
-            if main is not None:
-                self.__dict__["_fuload_main"] = main
-            raise AttributeError(f"module '__main__' has no attribute {attribute!r}")
-        _import_main(*main)
-        return getattr(sys.modules["__main__"], attribute)
+class MainNotImported(Exception):
+    """Its text is the whole message: what is wrong is in the program."""
 
 
 def _import_main(name: str | None, path: str | None) -> None:
+    """As in a spawned child: what the main module sets up at its top level is
+    there for all tasks, whichever module they are of."""
     from multiprocessing import process, spawn
 
     # A pool or process made while the script is imported would do so for ever;
     # multiprocessing refuses that while this attribute is set.
     process.current_process()._inheriting = True  # type: ignore[attr-defined]
-    lazy = sys.modules["__main__"]
-    # With these multiprocessing would take it for imported.
-    lazy.__spec__ = None
-    lazy.__dict__.pop("__file__", None)
     try:
         if name is not None:
             spawn._fixup_main_from_name(name)  # type: ignore[attr-defined]
-        elif path is not None:
+        else:
             spawn._fixup_main_from_path(path)  # type: ignore[attr-defined]
-    except BaseException:
-        lazy._wait_for_need(name, path)
-        raise
+    except BaseException as error:
+        raise MainNotImported(_what_is_wrong(name or path, error)) from None
     finally:
         del process.current_process()._inheriting  # type: ignore[attr-defined]
+
+
+def _what_is_wrong(main: Any, error: BaseException) -> str:
+    """One message, with the lines of the program alone."""
+    import traceback
+
+    said = "".join(traceback.format_exception_only(type(error), error)).strip()
+    text = f"workers cannot import the main module {main}: {said}"
+    if isinstance(error, RuntimeError) and "__main__" in said:  # it has no guard, and that says all
+        return text
+    machinery = {__file__, *(getattr(sys.modules.get(name), "__file__", None) for name in ("multiprocessing.spawn", "runpy"))}
+    frames = [f for f in traceback.extract_tb(error.__traceback__)
+              if f.filename not in machinery and not f.filename.startswith("<frozen ")]
+    where = "".join(traceback.format_list(frames)).rstrip()
+    return f"{text}\n{where}" if where else text
 
 
 class _AfterImport:
@@ -128,16 +118,27 @@ def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int,
         import multiprocessing  # noqa: F401  to write its log from now on
 
 
+def _go_to(folder: str | None, parent: int) -> None:
+    """To where the program was, or if that is gone, to where it is now."""
+    for place in (folder, f"/proc/{parent}/cwd"):
+        try:
+            if place is not None:
+                return os.chdir(place)
+        except OSError:
+            pass  # a task may do without
+
+
 def prepare(data: bytes, index: int) -> None:
     """Make this interpreter, of worker `index`, like the parent's; raises what
     the initializer raises."""
     setup = loads(data)
     sys.path[:] = setup["sys_path"]
     sys.argv[:] = setup["sys_argv"]
-    if setup["dir"] is not None and setup["dir"] != os.getcwd():
-        os.chdir(setup["dir"])
-    sys.modules["__main__"] = sys.modules["__mp_main__"] = _LazyMain(setup["main_name"], setup["main_path"])
+    _go_to(setup["dir"], setup["process"]["parent_pid"])
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = ModuleType("__main__")
     _follow_multiprocessing(setup["process"], index, setup["lender"])
+    if setup["main_name"] is not None or setup["main_path"] is not None:
+        _import_main(setup["main_name"], setup["main_path"])
     if setup["initializer"] is not None:
         initializer, initargs = loads(setup["initializer"])
         initializer(*initargs)

@@ -146,7 +146,7 @@ struct fl_map {
 enum fl_description_kind {
     FL_DESCRIBE_FUNCTION = 1, /* types, library, name; body: fl_library_file */
     FL_DESCRIBE_TASK,         /* library (empty: the worker program itself), name */
-    FL_DESCRIBE_PYTHON,       /* fl_pickle-less stream: the pickled callable */
+    FL_DESCRIBE_PYTHON,       /* pickled: module, qualified name in parts, the callable's own pickle */
     FL_DESCRIBE_HOST,         /* argv of the interpreter, each ended by a zero */
     FL_DESCRIBE_SETUP         /* pickled: what a Python host does before its first task */
 };

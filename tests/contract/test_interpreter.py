@@ -92,11 +92,11 @@ class Environment:
         )
         (self.packages / f"__editable__.{name}.pth").write_text(f"import {finder}; {finder}.install()")
 
-    def run(self, text: str, *flags: str, **variables: str):
+    def run(self, text: str, *flags: str, script: bool = True, **variables: str):
         """What the program prints, from JSON."""
         program = self.folder / "program.py"
         program.write_text(textwrap.dedent(text))
-        command = [str(self.python), *flags, str(program)]
+        command = [str(self.python), *flags, *([str(program)] if script else ["-c", textwrap.dedent(text)])]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=60, env={**self.variables, **variables}, cwd=self.folder
         )
@@ -331,7 +331,7 @@ def test_an_editable_finder_costs_a_worker_nothing_until_it_is_needed(environmen
                 found = [executor.submit(eval, loaded).result()]
                 executor.submit(__import__, "lab").exception()
                 print(json.dumps([*found, executor.submit(eval, loaded).result(), eval(loaded)]))
-    """) == [False, True, True]
+    """, script=False) == [False, True, True]
 
 
 @pytest.mark.parametrize("editable", [False, True], ids=["plain", "editable"])
@@ -380,9 +380,10 @@ def test_a_worker_imports_only_what_a_task_needs(environment):
         from fuload_exec import FuloadExecutor
         if __name__ == "__main__":
             with FuloadExecutor(1) as executor:
-                print(json.dumps(executor.submit(eval, "list(__import__('sys').modules)").result()))
+                print(json.dumps(executor.submit(eval, "[m for m in __import__('sys').modules if 'main' not in m]").result()))
         """,
         "-S",
+        script=False,  # which the worker would import
     )
     assert "_pickle" in imported
     assert slow.isdisjoint(imported)

@@ -195,46 +195,63 @@ def test_after_a_script_the_interpreter_is_interactive(python, tmp_path):
 # -- what is imported, and when ---------------------------------------------------------------
 
 
-def test_the_program_is_not_imported_for_what_is_not_of_it(python, tmp_path):
-    """So it needs no guard then; a nested pool and a look at __main__'s file
-    need nothing of it either."""
+def test_what_a_program_sets_up_is_there_for_functions_of_other_modules(python, tmp_path):
+    """As with spawn: imported once in each worker, before its initializer. A
+    nested pool imports it too."""
     (tmp_path / "module.py").write_text(
         "import sys\n"
         "from fuload_exec import FuloadExecutor\n"
-        "def nested(depth):\n"
-        "    main = sys.modules['__main__']\n"
-        "    assert main.__file__.endswith('program.py') and main.__name__ == '__main__'\n"
+        "registry = []\n"
+        "def begin(): registry.append('begun')\n"
+        "def look(depth):\n"
+        "    assert sys.modules['__main__'].__file__.endswith('program.py')\n"
         "    if not depth:\n"
-        "        return 'deep'\n"
+        "        return registry\n"
         "    with FuloadExecutor(1) as executor:\n"
-        "        return executor.submit(nested, depth - 1).result()\n"
+        "        return registry + executor.submit(look, depth - 1).result()\n"
     )
+    (tmp_path / "program.py").write_text(
+        "import module, sys\n"
+        "from fuload_exec import FuloadExecutor\n"
+        "module.registry.append(__name__)\n"
+        "if __name__ == '__main__':\n"
+        "    with FuloadExecutor(1, initializer=module.begin) as executor:\n"
+        "        for _ in range(2):\n"
+        "            print(executor.submit(module.look, 1).result())\n"
+    )
+    assert output([python, "program.py"], cwd=tmp_path) == "['__mp_main__', 'begun', '__mp_main__']\n" * 2
+
+
+def test_c_functions_need_no_import_of_the_program(python, tmp_path):
     (tmp_path / "program.py").write_text(
         "print('run', flush=True)\n"
-        "import os, module\n"
+        "import ctypes\n"
         "from fuload_exec import FuloadExecutor\n"
+        "libm = ctypes.CDLL('libm.so.6')\n"
+        "libm.fabs.argtypes, libm.fabs.restype = [ctypes.c_double], ctypes.c_double\n"
         "with FuloadExecutor(1) as executor:\n"
-        "    print(executor.submit(pow, 2, 3).result(), executor.submit(os.path.join, 'a', 'b').result())\n"
-        "    print(executor.submit(module.nested, 2).result())\n"
+        "    print(executor.submit(libm.fabs, -1.0).result())\n"
     )
-    assert output([python, "program.py"], cwd=tmp_path) == "run\n8 a/b\ndeep\n"
+    assert output([python, "program.py"], cwd=tmp_path) == "run\n1.0\n"
 
 
-def test_a_program_without_a_guard(python, tmp_path):
-    """No bomb: the worker refuses to make a pool, and the error says what to do."""
+@pytest.mark.parametrize("task", ["f", "abs, -1", "lambda: 1"])
+def test_a_program_without_a_guard(python, tmp_path, task):
+    """No bomb: the worker refuses to submit, and the one error says what to do."""
     (tmp_path / "program.py").write_text(
-        "import os\n"
         "from fuload_exec import FuloadExecutor\n"
         "with open('runs', 'a') as runs:\n"
         "    runs.write('run\\n')\n"
         "def f(): return 1\n"
-        "with FuloadExecutor(2) as executor:\n"
-        "    error = executor.submit(f).exception()\n"
-        "    print(type(error).__name__, type(error.__cause__).__name__)\n"
-        "    print(\"if __name__ == '__main__'\" in str(error))\n"
-        "    print(executor.submit(abs, -1).result())\n"
+        "with FuloadExecutor(1) as executor:\n"
+        f"    print(executor.submit({task}).result())\n"
     )
-    assert output([python, "program.py"], cwd=tmp_path) == "UnpickleError RuntimeError\nTrue\n1\n"
+    done = subprocess.run([python, "program.py"], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    *traceback, said = done.stderr.strip().splitlines()
+    assert said.startswith("concurrent.futures.process.BrokenProcessPool: workers cannot import the main module ")
+    assert "program.py: RuntimeError: " in said and "under \"if __name__ == '__main__':\"" in said
+    assert done.stderr.count("__main__") == 1 and len(traceback) < 15, done.stderr
     assert (tmp_path / "runs").read_text() == "run\n" * 2
 
 
@@ -249,9 +266,126 @@ def test_a_program_without_a_guard_that_starts_processes(python, tmp_path):
         "    child.start()\n"
         "with FuloadExecutor(1) as executor:\n"
         "    error = executor.submit(f).exception()\n"
-        "    print(type(error.__cause__).__name__, 'freeze_support()' in str(error))\n"
+        "    print(type(error).__name__, 'RuntimeError' in str(error), 'freeze_support()' in str(error))\n"
     )
-    assert output([python, "program.py"], cwd=tmp_path) == "RuntimeError True\n"
+    assert output([python, "program.py"], cwd=tmp_path) == "BrokenProcessPool True True\n"
+
+
+def test_a_pool_at_the_top_level_of_a_program(python, tmp_path):
+    """Making it is harmless, as with the standard's; in workers it can be used
+    once the program is imported."""
+    (tmp_path / "program.py").write_text(
+        "from fuload_exec import FuloadExecutor\n"
+        "executor = FuloadExecutor(1)\n"
+        "def f(n): return executor.submit(f, n - 1).result() + 1 if n else 0\n"
+        "if __name__ == '__main__':\n"
+        "    print(f(2))\n"
+    )
+    assert output([python, "program.py"], cwd=tmp_path) == "2\n"
+
+
+def test_a_program_that_cannot_be_imported(python, tmp_path):
+    """The error shows where, in the program's own lines."""
+    (tmp_path / "program.py").write_text(
+        "from fuload_exec import FuloadExecutor\n"
+        "def choose():\n"
+        "    raise SystemExit('only as a program') if __name__ != '__main__' else 0\n"
+        "if __name__ != '__main__':\n"
+        "    choose()\n"
+        "with FuloadExecutor(2) as executor:\n"
+        "    errors = [executor.submit(abs, -n).exception() for n in range(1)]\n"
+        "    for error in errors:\n"
+        "        print(type(error).__name__, error)\n"
+        "    try:\n"
+        "        executor.submit(abs, -1)\n"
+        "    except Exception as again:\n"
+        "        print(type(again).__name__)\n"
+    )
+    said = output([python, "program.py"], cwd=tmp_path)
+    assert said.startswith("BrokenProcessPool workers cannot import the main module ")
+    assert "SystemExit: only as a program" in said and "line 5, in <module>" in said and "line 3, in choose" in said
+    assert "runpy" not in said and "spawn" not in said and said.endswith("\nBrokenProcessPool\n")
+
+
+def test_a_program_that_came_through_a_pipe(python, tmp_path):
+    """What was read from it is gone, so all of it goes by value."""
+    (tmp_path / "program.py").write_text(PROGRAM.replace("EXECUTOR", FULOAD))
+    command = f"exec {python} <(cat program.py)"
+    assert output(["bash", "-c", command], cwd=tmp_path) == EXPECTED
+
+
+LAUNCHERS = {
+    # What a launcher does: multiprocessing is there already when the script gets a __main__ of its own.
+    "by hand": (
+        "import multiprocessing, sys, types\n"
+        "main = types.ModuleType('__main__')\n"
+        "main.__file__, main.__builtins__ = 'program.py', __builtins__\n"
+        "sys.modules['__main__'] = main\n"
+        "exec(compile(open('program.py').read(), 'program.py', 'exec'), main.__dict__)\n"
+    ),
+    "runpy": "import multiprocessing, runpy\nrunpy.run_path('program.py', run_name='__main__')\n",
+    "another pool": (
+        "import runpy\n"
+        "from fuload_exec import FuloadExecutor\n"
+        "if __name__ == '__main__':\n"
+        "    with FuloadExecutor(1) as executor:\n"
+        "        executor.submit(abs, -1).result()\n"
+        "    runpy.run_path('program.py', run_name='__main__')\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_launcher_that_puts_another_main_module_in_place(python, tmp_path, launcher):
+    (tmp_path / "launcher.py").write_text(LAUNCHERS[launcher])
+    (tmp_path / "program.py").write_text(PROGRAM.replace("EXECUTOR", FULOAD))
+    assert output([python, "launcher.py"], cwd=tmp_path) == EXPECTED
+
+
+@pytest.mark.parametrize("launcher", ["cProfile", "trace --count -C counts --ignore-dir /", "pdb -c continue -c quit"])
+def test_profilers_and_debuggers(python, tmp_path, launcher):
+    (tmp_path / "program.py").write_text(PROGRAM.replace("EXECUTOR", FULOAD))
+    command = [python, "-m", *launcher.split(), "program.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert EXPECTED in done.stdout, done.stderr
+
+
+def test_a_main_module_that_is_replaced_while_tasks_run(python, tmp_path):
+    """Results are the classes of the program that started them."""
+    (tmp_path / "program.py").write_text(textwrap.dedent("""
+        import sys, types
+        from fuload_exec import FuloadExecutor
+
+        class Box:
+            def __init__(self, value):
+                self.value = value
+
+        class Broken(Exception):
+            pass
+
+        def put(value):
+            return Box(value)
+
+        def refuse(value):
+            raise Broken(Box(value))
+
+        if __name__ == "__main__":
+            with FuloadExecutor(1) as executor:
+                futures = executor.submit(put, 1), executor.submit(refuse, 2)
+                boxes = executor.map(put, range(3), chunksize=2)
+                errors = executor.map(refuse, range(3), chunksize=2)
+                other = sys.modules["__main__"] = sys.modules["__mp_main__"] = types.ModuleType("__main__")
+                other.Box = other.Broken = None
+                assert type(futures[0].result()) is Box
+                error = futures[1].exception()
+                assert type(error) is Broken and type(error.args[0]) is Box
+                assert [type(box) for box in boxes] == [Box] * 3
+                try:
+                    next(errors)
+                except Broken as error:
+                    print(type(error.args[0]) is Box)
+    """))
+    assert output([python, "program.py"], cwd=tmp_path) == "True\n"
 
 
 @pytest.mark.parametrize("need_main_first", [False, True])
