@@ -19,6 +19,7 @@ from ._arrays import NativeMap, check_iterables, map_array
 from ._core import Pool, Submitter, item_formats, region_possible
 from ._descriptors import Lender
 from ._future import FuloadFuture
+from ._green import refuse_green_threads
 from ._map import map_calls
 from ._native import NativeFunction, NativeTask
 from ._stats import PoolStats, WorkerStats
@@ -249,6 +250,7 @@ class FuloadExecutor(_PoolExecutor):
             given and what is allowed.
         OSError, MemoryError: a limit of this process is reached; the message
             names the system call and the limit, and nothing is left.
+        RuntimeError: gevent or eventlet has patched this program's threads.
 
     >>> with FuloadExecutor(2) as executor:
     ...     list(executor.map(pow, [2, 3], [10, 2]))
@@ -299,6 +301,7 @@ class FuloadExecutor(_PoolExecutor):
         env = parameters.environment(env)
         name = parameters.pool_name(name)
         command = None if worker is None else parameters.worker_command(worker)
+        refuse_green_threads()
         _register_exit()
         self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
         self._mp_context = mp_context

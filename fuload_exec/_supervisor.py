@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import functools
 import os
-import select
 import signal
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from select import EPOLLIN
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._green import refuse_green_threads, select_with_epoll
 
 if TYPE_CHECKING:
     from ._workers import Crew
@@ -38,6 +39,7 @@ _current: Supervisor | None = None
 
 def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
     """A daemon thread that takes no signals from the user's threads."""
+    refuse_green_threads()  # the program may have been patched after the pool was made
     thread = threading.Thread(target=target, name=name, daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -58,7 +60,7 @@ class Supervisor:
         self.ended = False
         self.interrupted = threading.Condition()  # notified when a SIGINT was acted on
         self.wake = self.interrupts = -1
-        self.epoll = select.epoll()
+        self.epoll = select_with_epoll().epoll()
 
     def start(self) -> None:
         """Make the descriptors and the thread; on an error nothing is left.
@@ -85,7 +87,7 @@ class Supervisor:
             self.interrupted.notify_all()
 
     def watch(self, fd: int, act: Callable[[], None]) -> None:
-        self.epoll.register(fd, select.EPOLLIN)
+        self.epoll.register(fd, EPOLLIN)
         self.watched[fd] = act
 
     def unwatch(self, fd: int) -> None:

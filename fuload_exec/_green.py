@@ -1,0 +1,43 @@
+"""Programs that gevent or eventlet have patched."""
+
+from __future__ import annotations
+
+import importlib.util
+import select
+import sys
+from typing import Any
+
+__all__ = ["refuse_green_threads", "select_with_epoll"]
+
+
+def select_with_epoll() -> Any:
+    """The module `select`, or a copy of its own where epoll was taken out of it."""
+    if hasattr(select, "epoll"):
+        return select
+    spec = importlib.util.find_spec("select")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def refuse_green_threads() -> None:
+    """A pool has two threads of its own, which greenlets cannot stand for: they
+    run only while others wait in ways that gevent knows.
+
+    Raises:
+        RuntimeError: what `threading` starts are no threads.
+    """
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent is not None and (gevent.is_module_patched("_thread") or gevent.is_module_patched("threading")):
+        _refuse("gevent", "gevent.monkey.patch_all(thread=False)")
+    eventlet = sys.modules.get("eventlet.patcher")
+    if eventlet is not None and eventlet.is_monkey_patched("thread"):
+        _refuse("eventlet", "eventlet.monkey_patch(thread=False)")
+
+
+def _refuse(who: str, instead: str) -> None:
+    raise RuntimeError(
+        f"{who} has patched this program's threads, and a FuloadExecutor needs threads that run beside the greenlets: "
+        f"patch with {instead}, or make the pool in a process that is not patched"
+    )
