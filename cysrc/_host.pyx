@@ -15,7 +15,7 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strlen
 
 from protocol cimport *
 
@@ -80,6 +80,7 @@ cdef extern from "worker/worker.h":
         uint32_t index
         const char *request
         uint64_t request_size
+        char *reply
         uint64_t reply_size
     ctypedef struct fl_host "struct fl_host":
         void *context
@@ -94,6 +95,7 @@ cdef extern from "worker/worker.h":
         uint32_t index
         int interrupted
         int in_python_task
+        bint last_task
     void fl_leave_if_forked(fl_worker *w)
     void fl_call_starts(fl_worker *w)
     fl_mapping *fl_request_mapping(fl_worker *w)
@@ -153,7 +155,8 @@ cdef class View:
 cdef int keep_escaped(list views, Kept kept) except -1:
     """If the task has let a view escape: private pages with the same content
     at the same address, before the slot goes back. The worker maps the window
-    somewhere else next time."""
+    somewhere else next time. Without memory for them the next task's request
+    would stand in what this one has kept, so then there is no next task."""
     cdef fl_mapping *m = fl_request_mapping(&worker)
     cdef bint escaped = False
     cdef void *copy
@@ -164,6 +167,7 @@ cdef int keep_escaped(list views, Kept kept) except -1:
             escaped = True
     if not escaped:
         return 0
+    worker.last_task = True
     size = m.size
     copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     if copy == MAP_FAILED:
@@ -176,6 +180,8 @@ cdef int keep_escaped(list views, Kept kept) except -1:
     kept.size = size
     m.at = NULL
     m.size = 0
+    worker.region.windows -= 1
+    worker.last_task = False
     return 0
 
 
@@ -256,7 +262,7 @@ cdef void reply_scalar(int kind, uint64_t scalar) noexcept:
     worker.call.slot.reply_scalar = scalar
 
 
-cdef void reply_text(int kind, str message) noexcept:
+cdef int reply_text(int kind, str message) except -1:
     global reply_kind
     cdef char *to
     text = message.encode("utf-8", "backslashreplace")
@@ -265,6 +271,7 @@ cdef void reply_text(int kind, str message) noexcept:
         memcpy(to, PyBytes_AS_STRING(text), <size_t>PyBytes_GET_SIZE(text))
         worker.call.reply_size = <uint64_t>PyBytes_GET_SIZE(text)
     reply_kind = kind
+    return 0
 
 
 cdef object pickling():
@@ -433,8 +440,23 @@ cdef void call_python(fl_worker *w) noexcept:
         if views:
             keep_escaped(views, kept)
     except BaseException as error:
-        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {said(error)}")
+        refuse(error)
     fl_reply_send(w, reply_kind)
+
+
+cdef void refuse(object error) noexcept:
+    """Something is sent in any case: else the future would never end."""
+    global reply_kind
+    cdef const char *plain = "the worker could not run the task"
+    try:
+        reply_text(FL_REPLY_REFUSED, f"the worker could not run the task: {type(error).__name__}: {said(error)}")
+    except BaseException:
+        # No memory, or an exception that cannot be turned into text.
+        worker.call.reply_size = 0
+        if fl_reply_reserve(&worker, strlen(plain)) != NULL:
+            memcpy(worker.call.reply, plain, strlen(plain))
+            worker.call.reply_size = strlen(plain)
+        reply_kind = FL_REPLY_REFUSED
 
 
 cdef int run_site(tuple finders) except -1:

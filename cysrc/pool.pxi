@@ -41,6 +41,7 @@ cdef class Pool:
     cdef fl_mapping *windows       # two a slot
     cdef uint64_t *warm            # bytes of pages in each half window
     cdef uint64_t warm_total
+    cdef uint32_t sheds            # how often a window was unmapped because there were too many
     cdef Task *first
     cdef Task *last
     cdef uint64_t queued
@@ -694,10 +695,7 @@ cdef class Pool:
         if size <= self.region.plan.slot_size:
             at = fl_slot_area(&self.region, slot, FL_REPLY)
         else:
-            at = fl_window_map(&self.region, &self.windows[2 * slot + 1], slot, FL_REPLY, size)
-            if at == NULL:
-                raise OSError(errno, f"cannot map a reply of {size} bytes: {os.strerror(errno)}")
-            self.warm_up(slot, FL_REPLY, size)
+            at = self.map_window(slot, FL_REPLY, size)
         if FL_REPLY_PICKLE <= future.kind <= FL_REPLY_NOT_REBUILT:
             future._value = copy_pickle(at, size)
         elif future.kind == FL_REPLY_RETURNED:
@@ -710,6 +708,36 @@ cdef class Pool:
             future._value = copied_bytes(at, size)
         return 0
 
+    cdef char *map_window(self, uint32_t slot, fl_half half, uint64_t size) except NULL:
+        """So much of a half, whose pages are about to be touched, or were."""
+        cdef fl_mapping *m = &self.windows[2 * slot + <int>half]
+        cdef char *at = fl_window_map(&self.region, m, slot, half, size)
+        if at == NULL and errno == ENOMEM:
+            self.unmap_idle(0)
+            at = fl_window_map(&self.region, m, slot, half, size)
+        if at == NULL:
+            number = errno
+            raise _errors.refused(f"mmap of {size} bytes for a {'request' if half == FL_REQUEST else 'reply'}", number)
+        self.warm_up(slot, half, size)
+        return at
+
+    cdef void unmap_windows(self, uint32_t slot) noexcept:
+        fl_window_unmap(&self.region, &self.windows[2 * slot])
+        fl_window_unmap(&self.region, &self.windows[2 * slot + 1])
+
+    cdef void unmap_idle(self, uint32_t most) noexcept:
+        """Until so many halves are mapped: first those of slots that will be
+        taken last. Used is a window only while its request is written, by a
+        thread that has the slot (free it is not, and no future is there yet)."""
+        cdef uint32_t i
+        for i in range(self.free_count):
+            if self.region.windows <= most:
+                return
+            self.unmap_windows(self.free[i])
+        for i in range(self.region.plan.slots):
+            if self.futures[i] != NULL:
+                self.unmap_windows(i)
+
     cdef void warm_up(self, uint32_t slot, fl_half half, uint64_t size) noexcept:
         """Pages of a window are about to be touched, or were."""
         cdef uint64_t *bytes = &self.warm[2 * slot + <int>half]
@@ -721,9 +749,19 @@ cdef class Pool:
         fl_slot_release(fl_slot_at(&self.region, slot), self.generations[slot])
         if self.warm_total > WARM_BUDGET and (self.warm[2 * slot] or self.warm[2 * slot + 1]):
             self.cool_down(slot)
+        if self.region.windows > FL_MOST_WINDOWS:
+            self.shed(slot)
         self.free[self.free_count] = slot
         self.free_count += 1
         return 0
+
+    cdef void shed(self, uint32_t slot) noexcept:
+        """More windows are mapped than may be: without this slot's. Now and
+        then, half of them: the slots in use now are to keep theirs."""
+        self.unmap_windows(slot)
+        self.sheds += 1
+        if self.sheds % 1024 == 0:
+            self.unmap_idle(FL_MOST_WINDOWS // 2)
 
     cdef int cool_down(self, uint32_t slot) except -1:
         """Give a slot's window pages back to the system, all: a worker that has

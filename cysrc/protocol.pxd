@@ -18,7 +18,7 @@ cdef extern from "protocol/message.h" nogil:
 
     # layout.h
     enum:
-        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_FUNCTIONS, FL_NAME_SIZE
+        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_FUNCTIONS, FL_NAME_SIZE, FL_MOST_WINDOWS
     ctypedef enum fl_half "enum fl_half":
         FL_REQUEST, FL_REPLY
     ctypedef struct fl_plan "struct fl_plan":
@@ -57,6 +57,7 @@ cdef extern from "protocol/message.h" nogil:
         fl_word *pids
         uint32_t flag_words
         bint keep_from_children
+        uint32_t windows
     ctypedef struct fl_mapping "struct fl_mapping":
         char *at
         size_t size
@@ -71,6 +72,7 @@ cdef extern from "protocol/message.h" nogil:
     char *fl_slot_area(fl_region *r, uint32_t slot, fl_half half)
     uint64_t fl_window_at(fl_region *r, uint32_t slot, fl_half half)
     char *fl_window_map(fl_region *r, fl_mapping *m, uint32_t slot, fl_half half, uint64_t size)
+    void fl_window_unmap(fl_region *r, fl_mapping *m)
 
     # slot.h
     enum:
@@ -122,6 +124,7 @@ cdef extern from "protocol/message.h" nogil:
         FL_REPLY_NONE, FL_REPLY_FALSE, FL_REPLY_TRUE, FL_REPLY_INT, FL_REPLY_FLOAT
         FL_REPLY_PICKLE, FL_REPLY_RAISED, FL_REPLY_NOT_REBUILT, FL_REPLY_SETUP_FAILED
         FL_REPLY_STATUS, FL_REPLY_NO_LIBRARY, FL_REPLY_REFUSED, FL_REPLY_TOO_LARGE
+        FL_REPLY_NO_REQUEST, FL_REPLY_NO_ROOM
         FL_VOID, FL_I8, FL_U8, FL_I16, FL_U16, FL_I32, FL_U32, FL_I64, FL_U64
         FL_F32, FL_F64, FL_F80, FL_ADDRESS, FL_STRUCT, FL_STRING, FL_WIDE_STRING, FL_POINTEE
         FL_ADDRESS_VALUE, FL_ADDRESS_IN, FL_ADDRESS_INOUT, FL_USES_ERRNO, FL_MAX_TYPES, FL_BUFFER_ZEROS

@@ -46,14 +46,9 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
 
 
 cdef char *request_area(Pool pool, uint32_t slot, uint64_t size) except NULL:
-    cdef char *at
     if size <= pool.region.plan.slot_size:
         return fl_slot_area(&pool.region, slot, FL_REQUEST)
-    at = fl_window_map(&pool.region, &pool.windows[2 * slot], slot, FL_REQUEST, size)
-    if at == NULL:
-        raise OSError(errno, f"cannot map {size} bytes for a request: {os.strerror(errno)}")
-    pool.warm_up(slot, FL_REQUEST, size)
-    return at
+    return pool.map_window(slot, FL_REQUEST, size)
 
 
 cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
@@ -176,6 +171,8 @@ cdef void publish(Pool pool, uint32_t slot, PyObject *future, uint32_t function,
     (<CoreFuture>future).slot = <int32_t>slot
     (<CoreFuture>future).asked = kind
     fl_ring_publish(&pool.region, slot, pool.generations)
+    if pool.region.windows > FL_MOST_WINDOWS:
+        pool.shed(slot)
 
 
 cdef int feed(Pool pool) except -1:

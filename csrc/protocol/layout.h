@@ -48,6 +48,9 @@
 #define FL_MAX_SLOTS 32768u
 #define FL_MAX_SLOT_SIZE (1u << 30)
 #define FL_MAX_FUNCTIONS 65536u
+/* Halves of windows that one process keeps mapped. The kernel allows a process
+ * 65530 mappings (vm.max_map_count), for all its pools and all else in it. */
+#define FL_MOST_WINDOWS 4096u
 #define FL_NAME_SIZE 16u     /* PR_SET_NAME takes 15 characters */
 
 typedef _Atomic uint64_t fl_word;
@@ -176,6 +179,7 @@ struct fl_region {
     /* Children that this process forks do not have its windows. The parent's
      * must not; those of a worker are made by tasks, which may read on. */
     bool keep_from_children;
+    uint32_t windows; /* halves that are mapped */
 };
 
 /* A piece of a window, mapped in this process. */
@@ -350,8 +354,8 @@ static inline uint64_t fl_window_at(const struct fl_region *r, uint32_t slot, en
 /* Make `m` cover the first `size` bytes of a half window, `size` being at most
  * half_size. A mapping that is too short is replaced, so pointers into it die.
  * Returns its address, or NULL with errno. */
-static inline char *fl_window_map(const struct fl_region *r, struct fl_mapping *m,
-                                  uint32_t slot, enum fl_half half, uint64_t size)
+static inline char *fl_window_map(struct fl_region *r, struct fl_mapping *m, uint32_t slot,
+                                  enum fl_half half, uint64_t size)
 {
     uint64_t want = FL_GRAIN;
     void *at;
@@ -376,9 +380,22 @@ static inline char *fl_window_map(const struct fl_region *r, struct fl_mapping *
     madvise(at, want, MADV_DONTDUMP);
     if (m->at)
         munmap(m->at, m->size);
+    else
+        r->windows++;
     m->at = (char *)at;
     m->size = want;
     return m->at;
+}
+
+/* The pages stay, in the file. */
+static inline void fl_window_unmap(struct fl_region *r, struct fl_mapping *m)
+{
+    if (!m->at)
+        return;
+    munmap(m->at, m->size);
+    m->at = NULL;
+    m->size = 0;
+    r->windows--;
 }
 
 #endif

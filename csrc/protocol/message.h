@@ -65,7 +65,9 @@ enum fl_request_kind {
     X(STATUS, 1, TASK, 1)     /* reply_status is not zero, bytes are its message */  \
     X(NO_LIBRARY, 1, NATIVE, 1) /* cannot open library or find function: the loader's words */ \
     X(REFUSED, 1, ANY, 1)     /* this worker cannot run such a task: the reason */   \
-    X(TOO_LARGE, 0, ANY, 1)   /* the reply has reply_scalar bytes, over max_payload */
+    X(TOO_LARGE, 0, ANY, 1)   /* the reply has reply_scalar bytes, over max_payload */ \
+    X(NO_REQUEST, 0, ANY, 1)  /* the request's reply_scalar bytes could not be mapped: errno in reply_status */ \
+    X(NO_ROOM, 0, ANY, 1)     /* nor the reply's */
 
 enum fl_reply_kind {
     FL_REPLY_UNSET,

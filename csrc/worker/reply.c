@@ -49,6 +49,7 @@ char *fl_reply_reserve(struct fl_worker *w, uint64_t size)
     char *window, *area = fl_slot_area(&w->region, call->index, FL_REPLY);
 
     fl_leave_if_forked(w);
+    call->reply_error = 0;
     if (size > w->region.plan.max_payload) {
         call->reply_wanted = size;
         return NULL;
@@ -65,9 +66,9 @@ char *fl_reply_reserve(struct fl_worker *w, uint64_t size)
     if (call->reply && call->reply != area && size <= call->reply_room)
         return call->reply;
     /* A longer mapping of the same pages: what stands there stays. */
-    fl_check_descriptors(w);
-    window = fl_window_map(&w->region, m, call->index, FL_REPLY, size);
+    window = fl_call_window(w, FL_REPLY, size);
     if (!window) {
+        call->reply_error = errno;
         call->reply_wanted = size;
         return NULL;
     }
@@ -105,7 +106,8 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
 
     fl_leave_if_forked(w);
     if (call->reply_wanted) {
-        kind = FL_REPLY_TOO_LARGE;
+        kind = call->reply_error ? FL_REPLY_NO_ROOM : FL_REPLY_TOO_LARGE;
+        call->status = call->reply_error;
         call->reply_size = 0;
         s->reply_scalar = call->reply_wanted;
     }

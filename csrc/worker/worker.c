@@ -30,7 +30,37 @@ static void begin_call(struct fl_worker *w, uint32_t index, uint32_t generation)
     call->request = fl_slot_area(&w->region, index, FL_REQUEST);
     call->reply = NULL;
     call->reply_room = call->reply_size = call->reply_wanted = call->reserved = call->reply_reach = 0;
-    call->status = 0;
+    call->status = call->reply_error = 0;
+}
+
+/* Windows of other slots: what they hold is not this task's. */
+static void unmap_others(struct fl_worker *w)
+{
+    uint32_t slot;
+
+    for (slot = 0; slot < w->region.plan.slots; slot++)
+        if (slot != w->call.index) {
+            fl_window_unmap(&w->region, &w->windows[slot][FL_REQUEST]);
+            fl_window_unmap(&w->region, &w->windows[slot][FL_REPLY]);
+        }
+}
+
+char *fl_call_window(struct fl_worker *w, enum fl_half half, uint64_t size)
+{
+    struct fl_region *r = &w->region;
+    struct fl_mapping *m = &w->windows[w->call.index][half];
+    char *at;
+
+    if (m->at && m->size >= size)
+        return m->at;
+    fl_check_descriptors(w);
+    if (r->windows >= FL_MOST_WINDOWS)
+        unmap_others(w);
+    at = fl_window_map(r, m, w->call.index, half, size);
+    if (at || errno != ENOMEM)
+        return at;
+    unmap_others(w);
+    return fl_window_map(r, m, w->call.index, half, size);
 }
 
 /* A request longer than the slot stands in its window. */
@@ -40,12 +70,10 @@ static bool find_request(struct fl_worker *w)
 
     if (call->request_size <= w->region.plan.slot_size)
         return true;
-    if (call->request_size > w->region.plan.max_payload)
-        return false;
-    if (!w->windows[call->index][FL_REQUEST].at || w->windows[call->index][FL_REQUEST].size < call->request_size)
-        fl_check_descriptors(w);
-    call->request = fl_window_map(&w->region, &w->windows[call->index][FL_REQUEST], call->index,
-                                  FL_REQUEST, call->request_size);
+    errno = EINVAL;
+    call->request = call->request_size > w->region.plan.max_payload
+                        ? NULL : fl_call_window(w, FL_REQUEST, call->request_size);
+    call->status = call->request ? 0 : errno;
     return call->request != NULL;
 }
 
@@ -78,8 +106,7 @@ static void call(struct fl_worker *w)
     struct fl_slot *s = w->call.slot;
 
     if (!find_request(w)) {
-        static const char why[] = "the worker cannot map the request";
-        fl_reply_bytes(w, FL_REPLY_REFUSED, why, sizeof why - 1);
+        fl_reply_scalar(w, FL_REPLY_NO_REQUEST, w->call.request_size);
     } else if (s->request_kind < FL_CALL_PYTHON) {
         call_native(w);
     } else {
@@ -160,7 +187,7 @@ int fl_serve(struct fl_worker *w, int32_t resume)
     if (resume >= 0)
         resume_call(w, (uint32_t)resume);
     for (;;) {
-        bool last = w->interrupted || retired(r, w->index);
+        bool last = w->interrupted || w->last_task || retired(r, w->index);
         uint32_t generation;
         int32_t slot;
 

@@ -43,7 +43,8 @@ struct fl_call {
     char *reply;
     uint64_t reply_room;
     uint64_t reply_size;
-    uint64_t reply_wanted; /* what was asked for when it was too much */
+    uint64_t reply_wanted; /* what was asked for when it was too much, */
+    int reply_error;       /* or could not be mapped: errno */
     uint64_t reserved;     /* what a plug-in has reserved or written */
     uint64_t reply_reach;  /* the most bytes that were asked for in the window: so far it may have pages */
     int status;
@@ -71,10 +72,13 @@ struct fl_worker {
     struct fl_sibling { pid_t pid; int pidfd; } *siblings;
     volatile sig_atomic_t interrupted; /* the parent sent SIGINT: leave */
     volatile sig_atomic_t in_python_task; /* SIGINT is for the task to see */
+    bool last_task;       /* leave after this one */
     bool forked;          /* this is a child that a task forked: serve nothing */
 };
 
-/* Where the running task's request is mapped, if it stands in the window. */
+/* worker.c: `size` bytes of the running task's window. NULL with errno. */
+char *fl_call_window(struct fl_worker *w, enum fl_half half, uint64_t size);
+/* Where its request is mapped, if it stands in the window. */
 static inline struct fl_mapping *fl_request_mapping(struct fl_worker *w)
 {
     return &w->windows[w->call.index][FL_REQUEST];
@@ -148,7 +152,7 @@ _Noreturn void fl_end_corrupted(const struct fl_worker *w, const char *what);
 /* In a child that a task forked: the slot is the worker's, nothing is written. */
 void fl_leave_if_forked(const struct fl_worker *w);
 /* Room for `size` bytes in all, contents kept; NULL if more than max_payload or
- * not to be had: then fl_reply_send sends TOO_LARGE. */
+ * not to be mapped: then fl_reply_send sends TOO_LARGE or NO_ROOM. */
 char *fl_reply_reserve(struct fl_worker *w, uint64_t size);
 /* Reply and reply_size are in place: publish. */
 void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind);

@@ -3,6 +3,12 @@ and nothing is left of it."""
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import os
+import pickle
+import resource
+import struct
 import subprocess
 from pathlib import Path
 
@@ -111,3 +117,124 @@ with FuloadExecutor(1) as executor:
     assert p.exit() == 0, p.errors()
     assert f"RLIMIT_AS is {p.reports()['limit']}" in p.reports()["said"] and "mmap" in p.reports()["said"]
     assert p.reports()["result"] == 8 and p.errors() == ""
+
+
+# ---- mappings and address space
+
+
+def mappings(pid="self"):
+    return Path(f"/proc/{pid}/maps").read_text().count("\n")
+
+
+class Gate:
+    """A C task that opens its path waits until open() is called."""
+
+    def __init__(self, path):
+        self.path = os.fsencode(path)
+        os.mkfifo(path)
+
+    def open(self):
+        os.close(os.open(self.path, os.O_WRONLY))
+
+
+@pytest.fixture
+def gated(tmp_path, libc):
+    libc.open.argtypes, libc.open.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_int
+    libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
+    return Gate(tmp_path / "gate")
+
+
+def test_more_windows_than_a_process_may_map(pool, libc, gated):
+    """Each waits in a slot, with a request longer than the slot."""
+    many = 6000
+    executor = pool(1, slots=many, slot_size=64)
+    pid = executor.submit(libc.getpid).result(timeout=30)
+    before, worker_before = mappings(), mappings(pid)
+    first = executor.submit(libc.open, gated.path, os.O_RDONLY)
+    buffers = [bytearray(1000) for _ in range(many - 1)]
+    futures = [executor.submit(libc.memset, b, 1 + i % 255, len(b)) for i, b in enumerate(buffers)]
+    assert mappings() < before + 4200
+    gated.open()
+    for i, (future, buffer) in enumerate(zip(futures, buffers)):
+        future.result(timeout=60)
+        assert buffer.count(1 + i % 255) == 1000
+    first.result(timeout=30)
+    assert mappings() < before + 4200 and mappings(pid) < worker_before + 4200
+    # And a second time round, with those that are mapped and those that are not.
+    futures = [executor.submit(libc.memset, b, 7, len(b)) for b in buffers]
+    for future in futures:
+        future.result(timeout=60)
+    assert all(b.count(7) == 1000 for b in buffers) and mappings() < before + 4200
+
+
+def test_a_worker_without_address_space_says_so(pool, libc):
+    """Neither for a request nor for a reply; and goes on with what fits."""
+    libc.setrlimit.argtypes, libc.setrlimit.restype = [ctypes.c_int, ctypes.c_char_p], ctypes.c_int
+    libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
+    executor = pool(1)
+    pid = executor.submit(libc.getpid).result(timeout=30)
+    limits = struct.pack("QQ", 64 << 20, 64 << 20)
+    assert executor.submit(libc.setrlimit, resource.RLIMIT_AS, limits).result(timeout=30) == 0
+    error = executor.submit(libc.memset, bytes(80 << 20), 0, 1).exception(timeout=30)
+    assert type(error) is OSError and error.errno == errno.ENOMEM
+    assert "memset(): mmap of" in str(error) and "in the worker, for the arguments" in str(error)
+    error = executor.submit(libc.memset, bytearray(30 << 20), 0, 1).exception(timeout=30)
+    assert type(error) is OSError and error.errno == errno.ENOMEM
+    assert "memset(): mmap of" in str(error) and "in the worker, for the result" in str(error)
+    assert executor.submit(libc.abs, -4).result(timeout=30) == 4
+    assert executor.submit(libc.getpid).result(timeout=30) == pid
+    assert executor.stats().failed == 2
+
+
+def test_windows_that_nobody_uses_make_room(pool, libc):
+    """A worker under a limit has mapped others before the one that it needs now."""
+    libc.setrlimit.argtypes, libc.setrlimit.restype = [ctypes.c_int, ctypes.c_char_p], ctypes.c_int
+    libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
+    executor = pool(1, slots=8)
+    limits = struct.pack("QQ", 96 << 20, 96 << 20)
+    assert executor.submit(libc.setrlimit, resource.RLIMIT_AS, limits).result(timeout=30) == 0
+    data = [bytes([i]) * (7 << 20) for i in range(8)]
+    for _ in range(3):
+        futures = [executor.submit(libc.memset, d, 0, 0) for d in data]
+        assert [f.exception(timeout=30) for f in futures] == [None] * 8
+
+
+kept = []
+
+
+def keep_and_take_the_rest_away(data):
+    """What is kept stands in the window, and cannot be moved out of it."""
+    kept.append(memoryview(data))
+    with open("/proc/self/statm") as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), resource.RLIM_INFINITY))
+    return os.getpid()
+
+
+def test_an_argument_that_is_kept_without_memory_for_it(pool):
+    """That worker runs nothing else: the next request would stand in what was kept."""
+    executor = pool(1, slots=1)
+    before = executor.submit(os.getpid).result(timeout=30)
+    error = executor.submit(keep_and_take_the_rest_away, pickle.PickleBuffer(bytes(20 << 20))).exception(timeout=30)
+    assert type(error) is RuntimeError and "no memory to keep an argument" in str(error)
+    assert executor.submit(os.getpid).result(timeout=30) != before
+
+
+class Unspeakable(BaseException):
+    """Can be neither pickled nor turned into text."""
+
+    def __reduce__(self):
+        raise Unspeakable()
+
+    def __str__(self):
+        raise Unspeakable()
+
+
+def raise_it():
+    raise Unspeakable()
+
+
+def test_an_exception_of_which_nothing_can_be_said(pool):
+    executor = pool(1)
+    assert type(executor.submit(raise_it).exception(timeout=30)) is RuntimeError
+    assert executor.submit(abs, -3).result(timeout=30) == 3

@@ -38,7 +38,8 @@ static bool answers(uint32_t request, uint32_t kind)
     case FL_REPLY_STATUS: return request == FL_CALL_TASK;
     case FL_REPLY_BYTES: case FL_REPLY_NO_LIBRARY:
         return request == FL_CALL_FUNCTION || request == FL_CALL_MAP || request == FL_CALL_TASK;
-    case FL_REPLY_REFUSED: case FL_REPLY_TOO_LARGE: return request >= 1 && request < FL_REQUEST_KINDS;
+    case FL_REPLY_REFUSED: case FL_REPLY_TOO_LARGE: case FL_REPLY_NO_REQUEST: case FL_REPLY_NO_ROOM:
+        return request >= 1 && request < FL_REQUEST_KINDS;
     case FL_REPLY_UNSET: return false;
     default: return kind < FL_REPLY_KINDS && (request == FL_CALL_PYTHON || request == FL_CALL_PICKLED);
     }
