@@ -106,6 +106,7 @@ cdef extern from "worker/worker.h":
     void fl_reply_scalar(fl_worker *w, int kind, uint64_t scalar)
     void fl_reply_bytes(fl_worker *w, int kind, const void *data, uint64_t size)
     int fl_serve(fl_worker *w, int32_t resume)
+    void fl_say_python_starts()
     void fl_libraries_close()
 
 
@@ -468,14 +469,15 @@ cdef int run_site(tuple finders) except -1:
     return 0
 
 
-def main(finders=()):
+def main(site=False, finders=()):
     """Serve as a worker until told to leave; only a fuload worker calls it.
-    With `finders` it was started without `site` (see _worker_site)."""
+    `site`: it is still to be imported (see _worker_site)."""
     cdef const char *why
     cdef uint64_t resume
     cdef int code
     global modules
-    if finders:
+    fl_say_python_starts()
+    if site:
         run_site(finders)
     import os
     import sys
@@ -489,7 +491,7 @@ def main(finders=()):
     if why != NULL:
         sys.exit(f"fuload_exec: cannot serve: {why.decode()}")
     os.environ.pop("FULOAD_WORKER", None)
-    fl_store(&worker.region.blocks[worker.index].python, 1)
+    fl_store(&worker.region.blocks[worker.index].python, FL_PYTHON_SERVES)
     fl_signals_wake(&worker)
     resume = fl_load(&worker.region.blocks[worker.index].slot)
     code = fl_serve(&worker, <int32_t>min(resume, <uint64_t>FL_MAX_SLOTS + 1) - 1)

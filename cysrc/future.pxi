@@ -19,7 +19,7 @@ cdef enum Outcome:
     HAS_RESULT         # _value is it
     HAS_EXCEPTION      # _value is it
     HAS_REPLY          # kind, scalar and _value are raw, nobody has looked yet
-    HAS_CRASH          # _value is the request, scalar and code are the exit code
+    HAS_CRASH          # _value is (the request, what is known of why), scalar and code are the exit code
     HAS_TIMEOUT        # _value is the request
 
 cdef class Pool

@@ -85,6 +85,8 @@ cdef class Pool:
     cdef object main               # the __main__ that workers import; None: what is of it goes by value
     cdef public bint closing, cancel_running
     cdef bint forced               # the workers are ended: nothing is tried again
+    cdef str host_program          # the interpreter's
+    cdef object no_interpreter     # while a worker is buried: why it could not become Python
     # Unfinished tasks with a timeout, the shortest of these timeouts, and when
     # the supervisor looks for those past it (0: there is none to look for).
     cdef uint64_t limited, least_limit_ns
@@ -107,7 +109,7 @@ cdef class Pool:
     cdef object __weakref__
 
     def __cinit__(self):
-        self.bell.fd = -1
+        self.bell.fd = self.bell.alarm = -1
         self.region.fd = -1
 
     def __init__(self, *, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
@@ -132,6 +134,7 @@ cdef class Pool:
         for i in range(workers):
             self.bell.pidfds[i] = -1
         self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
+        self.bell.alarm = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
         make_region(&self.region, workers, slots, slot_size, max_payload)
         self.mapped = True
         for i in range(slots):
@@ -155,6 +158,7 @@ cdef class Pool:
         self.max_pending = max_pending
         self.max_payload = max_payload
         self.cancel_running = cancel_running
+        self.host_program = ""
         self.known = {}
         self.equals = {}
         self.described = {}
@@ -199,6 +203,9 @@ cdef class Pool:
         if self.bell.fd >= 0:
             close(self.bell.fd)
             self.bell.fd = -1
+        if self.bell.alarm >= 0:
+            close(self.bell.alarm)
+            self.bell.alarm = -1
         if self.bell.pidfds != NULL:
             for i in range(self.worker_count):
                 if self.bell.pidfds[i] >= 0:
@@ -350,14 +357,16 @@ cdef class Pool:
 
     cdef uint32_t describe(self, bytes text) except 0:
         """The number under which workers find this description."""
-        cdef uint32_t number
-        cdef uint64_t start, size = len(text)
-        cdef char *at
         known = self.described.get(text)
         if known is not None:
             return known
         self.still_open()
-        number = self.next_function
+        return self.append_description(text)
+
+    cdef uint32_t append_description(self, bytes text) except 0:
+        cdef uint32_t number = self.next_function
+        cdef uint64_t start, size = len(text)
+        cdef char *at
         if number >= FL_MAX_FUNCTIONS or \
                 size > self.region.plan.descriptions_at + self.region.plan.descriptions_size - self.descriptions_end:
             raise RuntimeError(f"a pool can name {FL_MAX_FUNCTIONS - 1} different functions, these are used up")
@@ -380,11 +389,21 @@ cdef class Pool:
         """Before the first Python task: say which interpreter and what set-up."""
         if self.setup is not None:
             host, prepared, self.main = self.setup()
+            self.host_program = os.fsdecode(host.split(b"\0", 1)[0])
             self.region.header.setup_function = self.describe(
                 description(FL_DESCRIBE_SETUP, 0, b"", b"", b"", prepared))
             self.region.header.host_function = self.describe(
                 description(FL_DESCRIBE_HOST, 0, b"", b"", b"", host))
             self.setup = None
+        return 0
+
+    cdef int refuse_python(self, str why) except -1:
+        """The interpreter is none: no worker execs it any more."""
+        if self.gone():
+            return 0
+        self.region.header.host_function = 0
+        text = description(FL_DESCRIBE_NO_HOST, 0, b"", b"", b"", why.encode("utf-8", "backslashreplace"))
+        self.region.header.host_function = self.described.get(text) or self.append_description(text)
         return 0
 
     # -- the doorbell, seen from here ---------------------------------------------
@@ -514,7 +533,7 @@ cdef class Pool:
             if self.bell.pidfds[i] >= 0 and self.seats[i].seen != self.audits and \
                     fl_load(&self.region.blocks[i].attached):
                 fl_bell_call(&self.region, i, 0)
-                fuload_ring(self.bell.pidfds[i])
+                fuload_ring(self.bell.pidfds[i], self.bell.alarm)
         return self.watch_ring()
 
     # -- waiting and collecting -----------------------------------------------------
@@ -1041,14 +1060,22 @@ cdef class Pool:
         self.bell.pidfds[index] = pidfd
         # It may have gone to sleep and been called before it could be signalled.
         if fl_state_of(fl_load(&self.region.states[index])) == FL_CALLED:
-            fuload_ring(pidfd)
+            fuload_ring(pidfd, self.bell.alarm)
+
+    def worker_left_behind(self, str why):
+        """It cannot be ended. Its place stays taken, its order stands, and what it
+        ran fails with all the rest."""
+        self.break_pool(why, None)
 
     def worker_not_started(self, uint32_t index, error):
-        """Forking or exec failed: nothing will ever run."""
+        """It could not be started, for this reason."""
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
         self.seats[index].taken = False
         self.started -= 1
-        self.dead.append((index, 0, None, error))
+        # Those that live do the work, and it is not too often tried again;
+        # if there are none, that is the pool's end, whatever is wanted meanwhile.
+        self.no_starts_before = fl_now() + 1000000000
+        self.dead.append((index, 0, None, (error, None, not self.started)))
         self.kick()
 
     def worker_not_wanted(self, uint32_t index):
@@ -1073,7 +1100,28 @@ cdef class Pool:
     def runs_python(self, uint32_t index):
         """Whether this worker is an interpreter. (It says so itself: what is sent to
         it by mistake ends it half a second later.)"""
-        return fl_load(&self.region.blocks[index].python) != 0
+        return fl_load(&self.region.blocks[index].python) == FL_PYTHON_SERVES
+
+    def silent_interpreters(self):
+        """Indexes of the workers that have exec'ed the interpreter, of which
+        nothing was heard yet."""
+        cdef uint32_t i
+        found = []
+        if not self.gone():
+            for i in range(self.region.plan.workers):
+                if fl_load(&self.region.blocks[i].python) == FL_PYTHON_EXEC:
+                    found.append(i)
+        return found
+
+    def interpreter_program(self):
+        """The program that Python tasks ask for; '' if none has asked yet."""
+        return self.host_program
+
+    def order_end(self, uint32_t index):
+        """Signals to this worker are refused: it shall end itself. False if that
+        cannot be said either."""
+        fl_store(&self.region.orders[index], FL_ORDER_END)
+        return fuload_alarm(self.bell.alarm)
 
     def worker_ended(self, uint32_t index):
         """The process is dead and not yet reaped: its pid must not be
@@ -1086,10 +1134,12 @@ cdef class Pool:
         """Whether it has found the region and serves."""
         return fl_load(&self.region.blocks[index].attached) != 0
 
-    def worker_reaped(self, uint32_t index, int pid, exitcode, complaint=None):
+    def worker_reaped(self, uint32_t index, int pid, exitcode, complaint=None, no_interpreter=None, bint refuse=False):
         """The collector shall bury it. Its place stays taken until then. A
-        complaint says why no worker like it can serve: the pool is broken."""
-        self.dead.append((index, pid, exitcode, complaint))
+        complaint says why no worker like it can serve: the pool is broken.
+        `no_interpreter` says why it could not become Python: its task fails, and
+        with `refuse` all Python tasks from now on."""
+        self.dead.append((index, pid, exitcode, (complaint, no_interpreter, refuse)))
         self.kick()
         # If it died between calling the collector and writing the eventfd,
         # the collector would sleep on.
@@ -1133,13 +1183,14 @@ cdef class Pool:
                 self.free_slot(slot)
         memset(&self.seats[index], 0, sizeof(Seat))
         memset(&self.region.blocks[index], 0, sizeof(fl_block))
+        fl_store(&self.region.orders[index], FL_ORDER_NONE)
         if self.bell.pidfds[index] >= 0:
             close(self.bell.pidfds[index])
         self.bell.pidfds[index] = -1
         self.started -= 1
         orphan = fl_bell_orphans(&self.region, 0, index + 1)
         while orphan >= 0:
-            fuload_ring(self.bell.pidfds[orphan])
+            fuload_ring(self.bell.pidfds[orphan], self.bell.alarm)
             orphan = fl_bell_orphans(&self.region, <uint32_t>orphan + 1, index + 1)
         if self.closing and not self.unfinished:
             return 0
@@ -1147,7 +1198,7 @@ cdef class Pool:
             if not self.started:
                 self.resume()
             return 0
-        if not expected:
+        if not expected and not self.no_interpreter:
             self.judge(done, exitcode)
         if self.broken is None:
             if exitcode != 0 or crashed:
@@ -1179,7 +1230,8 @@ cdef class Pool:
         self.futures[slot] = NULL
         future.slot = -1
         self.cool_down(slot)  # before anybody hears of it, and needs memory
-        if future.retries and task != NULL and self.broken is None and not self.forced:
+        if future.retries and task != NULL and self.broken is None and not self.forced and \
+                not self.no_interpreter:
             self.free_slot(slot)
             future.retries -= 1
             future.again = NULL
@@ -1194,7 +1246,7 @@ cdef class Pool:
         future.code = exitcode if exitcode is not None else 0
         request = self.request_of(slot)
         self.free_slot(slot)
-        future.settle(HAS_CRASH, request)
+        future.settle(HAS_CRASH, (request, self.no_interpreter or ""))
         Py_DECREF(future)
         return False
 
@@ -1300,16 +1352,19 @@ cdef class Pool:
             act(*arguments)
         self.collect()
         while self.dead:
-            index, pid, exitcode, complaint = self.dead.popleft()
+            index, pid, exitcode, (complaint, no_interpreter, refuse) = self.dead.popleft()
             if pid:
                 if complaint:
                     self.break_pool(complaint, None)
-                self.bury(index, pid, exitcode)
-            elif not self.started:
+                self.no_interpreter = no_interpreter
+                try:
+                    if refuse:
+                        self.refuse_python(no_interpreter)
+                finally:
+                    self.bury(index, pid, exitcode)
+                    self.no_interpreter = None
+            elif refuse:
                 self.break_pool(f"no worker can be started: {complaint}", None)
-            else:
-                # Those that live do the work; not too often tried again.
-                self.no_starts_before = fl_now() + 1000000000
         self.announce_deferred()
 
     cdef int announce_deferred(self) except -1:
@@ -1417,7 +1472,7 @@ cdef class Pool:
             # None has a task: who does not say that it sleeps is signalled, too.
             fl_bell_call(&self.region, i, 0)
             if fl_load(&self.region.blocks[i].attached):
-                fuload_ring(self.bell.pidfds[i])
+                fuload_ring(self.bell.pidfds[i], self.bell.alarm)
 
     def wake_blocked(self):
         """Threads that wait in submit() for room look again."""
@@ -1425,8 +1480,8 @@ cdef class Pool:
             self.blocked.popleft().release()
 
     def descriptors(self):
-        """(region, eventfd): what a worker inherits."""
-        return self.region.fd, self.bell.fd
+        """(region, the collector's eventfd, the workers' alarm): what a worker inherits."""
+        return self.region.fd, self.bell.fd, self.bell.alarm
 
     def protocol_version(self):
         return FL_VERSION
@@ -1455,7 +1510,7 @@ cdef class Pool:
                 rung += fl_load(&block.relays)
                 if self.seats[i].taken and not self.seats[i].ended:
                     workers.append((self.seats[i].pid, names.get(state, "unknown"), fl_load(&block.tasks_done),
-                                    fl_load(&block.run_ns) / 1e9, fl_load(&block.python) != 0))
+                                    fl_load(&block.run_ns) / 1e9, fl_load(&block.python) == FL_PYTHON_SERVES))
             self.leave_region()
         return workers, {"submitted": self.submitted, "completed": self.completed, "failed": self.failed,
                          "cancelled": self.cancelled_count, "retried": self.retried,

@@ -36,6 +36,9 @@ cdef extern from "protocol/message.h" nogil:
         fl_word collector, ring_head
     ctypedef struct fl_block "struct fl_block":
         fl_word slot, tasks_done, run_ns, relays, collector_calls, python, attached
+    enum:
+        FL_PYTHON_SERVES, FL_PYTHON_EXEC
+        FL_ORDER_NONE, FL_ORDER_END
     ctypedef struct fl_function "struct fl_function":
         uint64_t at, length
     ctypedef struct fl_slot "struct fl_slot":
@@ -50,6 +53,7 @@ cdef extern from "protocol/message.h" nogil:
         fl_plan plan
         fl_header *header
         fl_notices *notices
+        fl_word *orders
         fl_word *states
         fl_block *blocks
         fl_word *flags
@@ -129,7 +133,7 @@ cdef extern from "protocol/message.h" nogil:
         FL_F32, FL_F64, FL_F80, FL_ADDRESS, FL_STRUCT, FL_STRING, FL_WIDE_STRING, FL_POINTEE
         FL_ADDRESS_VALUE, FL_ADDRESS_IN, FL_ADDRESS_INOUT, FL_USES_ERRNO, FL_MAX_TYPES, FL_BUFFER_ZEROS
         FL_MAX_ARGUMENTS, FL_MAX_DEPTH, FL_BUFFER_ALIGN, FL_MAX_BUFFERS, FL_PICKLE_KEYWORDS
-        FL_DESCRIBE_FUNCTION, FL_DESCRIBE_TASK, FL_DESCRIBE_PYTHON, FL_DESCRIBE_HOST, FL_DESCRIBE_SETUP
+        FL_DESCRIBE_FUNCTION, FL_DESCRIBE_TASK, FL_DESCRIBE_PYTHON, FL_DESCRIBE_HOST, FL_DESCRIBE_SETUP, FL_DESCRIBE_NO_HOST
     uint64_t FL_BUFFER_READONLY
     ctypedef struct fl_address "struct fl_address":
         uint64_t value, mode

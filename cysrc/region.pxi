@@ -38,15 +38,31 @@ cdef extern from "<poll.h>" nogil:
 
 cdef extern from *:
     """
+    #include <errno.h>
     #include <pthread.h>
     #include <signal.h>
+    #include <stdint.h>
     #include <sys/syscall.h>
     #include <sys/wait.h>
     #include <unistd.h>
-    /* SIGUSR1 to a worker, through the pidfd of its process. */
-    static int fuload_ring(int pidfd)
+    /* By the alarm all workers look whether they were called or shall end. It is
+     * never read, but a full counter (a task has written to it) would refuse. */
+    static int fuload_alarm(int alarm)
     {
-        return pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0;
+        uint64_t one = 1, count;
+
+        while (write(alarm, &one, sizeof one) < 0)
+            if (errno == EAGAIN ? read(alarm, &count, sizeof count) < 0 && errno != EAGAIN : errno != EINTR)
+                return 0;
+        return 1;
+    }
+    /* SIGUSR1 to a worker, through the pidfd of its process; by the alarm where
+     * signals are refused: it or this process has changed its user, a sandbox. */
+    static int fuload_ring(int pidfd, int alarm)
+    {
+        if (pidfd < 0)
+            return 0;
+        return syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0 || (errno != ESRCH && fuload_alarm(alarm));
     }
     /* Is this a process that we started, and that nobody has waited for? */
     static int fuload_is_child(int pid)
@@ -64,7 +80,8 @@ cdef extern from *:
      * threads that publish: see Pool.timed. */
     typedef _Atomic int fuload_flag;
     """
-    bint fuload_ring(int pidfd) nogil
+    bint fuload_alarm(int alarm) nogil
+    bint fuload_ring(int pidfd, int alarm) nogil
     bint fuload_is_child(int pid) nogil
     int fuload_forks
     int fuload_count_forks() nogil
@@ -170,4 +187,5 @@ cdef struct Place:
 
 cdef struct Bell:
     int fd             # the collector's eventfd
-    int *pidfds        # by worker index, -1: none
+    int alarm          # the workers', where signals are refused
+    int *pidfds        # by worker index, -1: none. The only ones; whoever buries closes

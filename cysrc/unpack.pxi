@@ -105,7 +105,8 @@ cdef object unpack_reply(CoreFuture f):
     cdef double d
     if f.outcome == HAS_CRASH:
         exitcode = <int32_t>f.code if f.scalar else None
-        raise _Raised(_errors.WorkerCrashed(f.pid, exitcode, describe_task(f.callable, f._value, f.count)))
+        request, why = f._value
+        raise _Raised(_errors.WorkerCrashed(f.pid, exitcode, describe_task(f.callable, request, f.count), why))
     if f.outcome == HAS_TIMEOUT:
         raise _Raised(_errors.TaskTimeout(
             f"{describe_task(f.callable, f._value, f.count)} ran longer than {f.limit_ns / 1e9:g} s; "

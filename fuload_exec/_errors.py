@@ -75,18 +75,22 @@ class WorkerCrashed(BrokenProcessPool):
         exitcode: its exit code, negative for the signal that ended it; None
             if somebody else collected it.
         task: the function's name and its first arguments, shortened.
+        reason: what else is known, or ''.
 
     >>> str(WorkerCrashed(4711, -11, "strlen(None)"))
     'worker 4711 died by SIGSEGV (a crash in native code) while it ran strlen(None)'
     """
 
-    def __init__(self, pid: int, exitcode: int | None, task: str) -> None:
-        super().__init__(pid, exitcode, task)
+    def __init__(self, pid: int, exitcode: int | None, task: str, reason: str = "") -> None:
+        super().__init__(pid, exitcode, task, reason)
         self.pid = pid
         self.exitcode = exitcode
         self.task = task
+        self.reason = reason
 
     def __str__(self) -> str:
+        if self.reason:  # it says how it died
+            return f"worker {self.pid} could not run {self.task}: {self.reason}"
         return f"worker {self.pid} died {_describe_exit(self.exitcode)} while it ran {self.task}"
 
 

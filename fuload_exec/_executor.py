@@ -423,13 +423,14 @@ def _interpreter() -> list[str]:
 
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    finders = _editable_finders()
-    if finders:
+    # It says that it is an interpreter first of all, and imports `site` then.
+    site = "-S" not in flags
+    if site:
         flags.append("-S")
     # Nothing is imported from the directory that the worker stands in ('' of -c).
     code = (
         f"import sys; sys.path[:sys.path[:1] == ['']] = [{home!r}]; import fuload_exec; del sys.path[0]; "
-        f"from fuload_exec._host import main; main({finders!r})"
+        f"from fuload_exec._host import main; main({site!r}, {_editable_finders()!r})"
     )
     return [interpreter(), *flags, "-c", code]
 

@@ -175,6 +175,8 @@ class Supervisor:
             self.looking = False  # first: who submits meanwhile sets it again
             if any([crew.pool.nudge() for crew in list(self.crews)]):
                 self.looking = True
+            for crew in list(self.crews):
+                crew.look_at_interpreters()
             sigint_check()
 
     def start_looking(self) -> None:

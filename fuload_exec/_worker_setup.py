@@ -110,7 +110,6 @@ def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int,
 
         share_tracker(module, lender)
 
-    os.set_inheritable(lender[0], False)
     finder = _AfterImport({"multiprocessing": adopt, "multiprocessing.resource_tracker": share_tracker})
     if finder.acts:
         sys.meta_path.insert(0, finder)

@@ -1,15 +1,17 @@
-"""The workers of one pool: started, signalled, reaped. Every fork, exec, wait
-and signal of the parent stands here, but for SIGUSR1, which the core sends."""
+"""The workers of one pool: started, signalled, reaped. Every wait and signal of
+the parent stands here, but for SIGUSR1, which the core sends."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import fcntl
 import os
+import resource
 import signal
-import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 
 from . import _core, _errors, _supervisor
 from ._descriptors import Lender
@@ -17,29 +19,70 @@ from ._descriptors import Lender
 _INTERRUPT_GRACE = 0.5
 _LEAVE_GRACE = 10.0
 _ATTACH_GRACE = 5.0
+_INTERPRETER_GRACE = 8.0
+_ORDER_GRACE = 5.0
+_START_PATIENCE = 10.0
 _QUOTED_LINES = 5
+_AT_ONCE = 16  # workers that are started in one go
+_FAILED_INTERPRETERS = 3  # in a row, and none has ever started: no more are tried
+_HEADROOM = 32  # descriptors that are left to the program, or an eighth of what it may have
+_TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EINTR, errno.ETXTBSY}
 
 
 class Worker:
-    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, errors: int | None, order: int) -> None:
-        self.process = process
+    def __init__(self, pid: int, pidfd: int, errors: int, order: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd  # the pool's, open until it is buried
         self.order = order
-        self.pidfd = pidfd
-        self.pid = process.pid
-        self.errors = errors  # what a worker program writes to stderr before it has attached
+        self.errors = errors  # what a worker program writes to stderr before it has attached, or -1
+        self.silent = 0.0  # seconds since it exec'ed the interpreter, of which nothing was heard
+        self.late = False  # it is killed for that
 
     def last_words(self) -> str:
-        if self.errors is None:
+        if self.errors < 0:
             return ""
         size = os.fstat(self.errors).st_size
         text = os.pread(self.errors, 4096, max(0, size - 4096)).decode("utf-8", "replace")
         lines = text.strip().splitlines()[-_QUOTED_LINES:]
         return "; the last lines of its standard error:\n" + "\n".join(lines) if lines else ""
 
+    def waited_for_cpu(self) -> float:
+        """Seconds that it could have run and did not."""
+        try:
+            with open(f"/proc/{self.pid}/schedstat") as file:
+                return int(file.read().split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
     def close(self) -> None:
-        os.close(self.pidfd)
-        if self.errors is not None:
+        if self.errors >= 0:
             os.close(self.errors)
+            self.errors = -1
+
+
+def _environment() -> dict[bytes, bytes]:
+    """os.environ as it is now, copied in one step: other threads change it."""
+    variables = getattr(os.environ, "_data", os.environ)  # the dict in it, of bytes
+    copied = variables.copy() if isinstance(variables, dict) else dict(variables)
+    return {os.fsencode(name): os.fsencode(value) for name, value in copied.items()}
+
+
+def _free_descriptors() -> int:
+    """How many more this process may open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return 1 << 30
+    try:
+        # Linux 6.2 counts them.
+        used = os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return limit
+    return limit - used
+
+
+def _headroom() -> int:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _HEADROOM if limit == resource.RLIM_INFINITY else min(_HEADROOM, limit // 8)
 
 
 def _look_at_deadlines() -> None:
@@ -66,6 +109,11 @@ class Crew:
         self.own_program = own_program  # of the user's: it may be no worker at all
         self.ever_attached = not own_program
         self.attaching: dict[int, float] = {}  # until when
+        self.failing_since = 0.0  # no worker could be started since, or 0
+        self.start_again = 0.0  # when that is tried again
+        self.failed_interpreters = 0  # in a row; negative once one has started
+        self.looked_at = 0.0  # when it was looked for silent interpreters
+        self.ordered: dict[Worker, tuple[float, str]] = {}  # told to end where signals are refused: until when, and why
         self.workers: dict[int, Worker] = {}
         self.wanted: deque[int] = deque()
         self.orders: dict[int, int] = {}  # how often each index was started: which worker of that index is meant
@@ -223,78 +271,125 @@ class Crew:
     # -- starting ----------------------------------------------------------------------
 
     def _start_wanted(self) -> None:
-        while self.wanted:
-            index = self.wanted.popleft()
+        while self.wanted and (self.leaving or self.start_again <= time.monotonic()):
+            indexes = self._take_wanted(_AT_ONCE)
             if self.leaving:
-                self.pool.worker_not_wanted(index)
-                continue
-            self.orders[index] = self.orders.get(index, 0) + 1
-            try:
-                self._start(index)
-            except Exception as error:
-                self.pool.worker_not_started(index, error)
+                for index in indexes:
+                    self.pool.worker_not_wanted(index)
+            elif indexes:
+                self._start(indexes)
 
-    def _start(self, index: int) -> None:
-        assert self.supervisor is not None
-        errors = self._error_file() if not self.ever_attached else None
+    def _take_wanted(self, most: int) -> list[int]:
+        indexes: list[int] = []
+        while self.wanted and len(indexes) < most:
+            try:
+                indexes.append(self.wanted.popleft())
+            except IndexError:  # whoever wanted it has taken it back
+                break
+        return indexes
+
+    def _start(self, indexes: list[int]) -> None:
+        started = 0
         try:
-            process = self._spawn(index, errors)
-        except BaseException:
-            if errors is not None:
-                os.close(errors)
-            raise
-        with contextlib.ExitStack() as opened:
-            try:
-                pidfd = os.pidfd_open(process.pid)
-                opened.callback(os.close, pidfd)
-                shared = os.dup(pidfd)
-                opened.callback(os.close, shared)
-                self.supervisor.watch(pidfd, lambda: self._on_death(index))
-            except OSError:
-                # No descriptor to watch it by, and it may have begun a task: it
-                # is ended here, and buried like one that died.
-                process.kill()
-                process.wait()
-                if errors is not None:
-                    os.close(errors)
-                self.pool.worker_ended(index)
-                self.pool.worker_reaped(index, process.pid, process.returncode)
-                return
-            opened.pop_all()
-        self.workers[index] = Worker(process, pidfd, errors, self.orders[index])
-        if errors is not None:
-            self.attaching[index] = time.monotonic() + _ATTACH_GRACE
-        self.pool.worker_started(index, process.pid, shared)
+            room = self._room(len(indexes))
+            if room <= 0:
+                raise _errors.refused("more workers", errno.EMFILE)
+            started, failure = self._start_some(indexes[:room])
+            if failure is not None:
+                raise failure
+        except Exception as error:
+            self._not_started(indexes[started:], error)
+        else:
+            self.failing_since = 0.0
+            self.wanted.extendleft(reversed(indexes[started:]))
 
-    @staticmethod
-    def _error_file() -> int | None:
-        """Where a worker program's standard error goes until it has attached;
-        none if this process has no standard error that it could go to later."""
+    def _room(self, wanted: int) -> int:
+        """How many workers may be started: some descriptors are left to the
+        program, as long as one worker lives."""
+        each = 1 if self.ever_attached else 3
+        room = (_free_descriptors() - _headroom()) // each
+        return min(wanted, room if self.workers else max(room, 1))
+
+    def _start_some(self, indexes: list[int]) -> tuple[int, Exception | None]:
+        """How many were started, and why no more were."""
+        region, bell, alarm = self.pool.descriptors()
+        prefix = f"{self.pool.protocol_version()}:{region}:{bell}:{alarm}:{self.lender.far}"
+        env = {**_environment(), **{os.fsencode(name): os.fsencode(value) for name, value in self.env.items()}}
+        env.pop(b"FULOAD_WORKER", None)
+        places: list[tuple[bytes, int, int]] = []
+        started: list[tuple[int, int]] = []
+        failure: Exception | None = None
+        try:
+            for index in indexes:
+                errors, real = self._error_file()
+                places.append((f"FULOAD_WORKER={prefix}:{index}:{real}".encode(), errors, real))
+                self.orders[index] = self.orders.get(index, 0) + 1
+            started, failed = _core.start_workers(
+                os.fsencode(self.program),
+                [os.fsencode(part) for part in self.command],
+                [name + b"=" + value for name, value in env.items()],
+                [region, bell, alarm, self.lender.far],
+                places,
+            )
+            if failed is not None:
+                failure = _errors.refused(failed[1], failed[0])
+        finally:
+            for number, (_, errors, real) in enumerate(places):
+                if real >= 0:
+                    os.close(real)
+                if errors >= 0 and number >= len(started):
+                    os.close(errors)
+        for index, (pid, pidfd), (_, errors, _) in zip(indexes, started, places):
+            self._enrol(index, Worker(pid, pidfd, errors, self.orders[index]))
+        return len(started), failure
+
+    def _enrol(self, index: int, worker: Worker) -> None:
+        assert self.supervisor is not None
+        self.workers[index] = worker
+        if worker.errors >= 0:
+            self.attaching[index] = time.monotonic() + _ATTACH_GRACE
+        self.pool.worker_started(index, worker.pid, worker.pidfd)
+        try:
+            self.supervisor.watch(worker.pidfd, lambda: self._on_death(index))
+        except OSError:
+            # Its end cannot be seen, and it may have begun a task: it is ended
+            # here, and buried like one that died.
+            self._send(worker, signal.SIGKILL)
+            self._on_death(index, wait=True)
+
+    def _not_started(self, indexes: list[int], error: Exception) -> None:
+        """What will pass is tried again for a while, unless others do the work."""
+        passing = error.errno in _TRANSIENT if isinstance(error, OSError) else isinstance(error, (MemoryError, RuntimeError))
+        now = time.monotonic()
+        self.failing_since = self.failing_since or now
+        waited = now - self.failing_since
+        if passing and not self.workers and waited < _START_PATIENCE:
+            self.wanted.extendleft(reversed(indexes))
+            self.start_again = now + min(0.02 + waited / 4, 0.5)
+            return
+        self.failing_since = 0.0
+        said = str(error) + (f", for {_START_PATIENCE:g} seconds" if passing and not self.workers else "")
+        for index in indexes:
+            self.pool.worker_not_started(index, said)
+
+    def _error_file(self) -> tuple[int, int]:
+        """Where a worker program's standard error goes until it has attached,
+        and where it goes then; (-1, -1) if this process has none, or it is known
+        to be a worker."""
+        if self.ever_attached:
+            return -1, -1
         try:
             os.fstat(2)
         except OSError:
-            return None
-        return os.memfd_create("fuload-stderr", os.MFD_CLOEXEC)
-
-    def _spawn(self, index: int, errors: int | None) -> subprocess.Popen[bytes]:
-        region, bell = self.pool.descriptors()
-        real = -1 if errors is None else os.dup(2)
+            return -1, -1
+        errors = -1
         try:
-            return subprocess.Popen(
-                self.command,
-                executable=self.program,
-                stdin=subprocess.DEVNULL,
-                stderr=errors,
-                pass_fds=[fd for fd in (region, bell, self.lender.far, real) if fd >= 0],
-                env={
-                    **os.environ,
-                    **self.env,
-                    "FULOAD_WORKER": f"{self.pool.protocol_version()}:{region}:{bell}:{index}:{real}",
-                },
-            )
-        finally:
-            if real >= 0:
-                os.close(real)
+            errors = os.memfd_create("fuload-stderr", os.MFD_CLOEXEC)
+            return errors, fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
+        except OSError as error:
+            if errors >= 0:
+                os.close(errors)
+            raise _errors.refused("a file for standard error", error.errno or 0) from None
 
     # -- signalling and reaping ---------------------------------------------------------
 
@@ -304,27 +399,97 @@ class Crew:
             self._send(worker, signal.SIGKILL)
 
     def _send(self, worker: Worker, number: int) -> None:
-        """Only while it is not reaped: its pidfd is open until then."""
-        if worker in self.workers.values():
-            try:
-                signal.pidfd_send_signal(worker.pidfd, number)
-            except ProcessLookupError:
-                pass
+        """Only while it is not reaped: its pidfd is open until then. Where
+        signals are refused (this process or the worker has changed its user, a
+        sandbox) it is told to end by other means, at once or after its grace."""
+        if worker not in self.workers.values():
+            return
+        try:
+            signal.pidfd_send_signal(worker.pidfd, number)
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            if number == signal.SIGKILL:
+                self._order_end(worker, f"pidfd_send_signal: {error}")
+            else:
+                self._doom(_INTERRUPT_GRACE, [worker])
 
-    def _on_death(self, index: int) -> None:
+    def _order_end(self, worker: Worker, why: str) -> None:
+        index = next(i for i, w in self.workers.items() if w is worker)
+        self.pool.order_end(index)
+        self.ordered.setdefault(worker, (time.monotonic() + _ORDER_GRACE, why))
+
+    def _give_up(self, worker: Worker, why: str) -> None:
+        """It neither obeys nor can it be killed, so it is stopped. It ends itself
+        as soon as it goes on, or this process ends; nobody waits for that."""
         assert self.supervisor is not None
-        worker = self.workers[index]
-        self.ever_attached = self.ever_attached or self.pool.worker_attached(index)
-        self.pool.worker_ended(index)
-        exitcode = self._reap(worker)
+        index = next(i for i, w in self.workers.items() if w is worker)
+        said = f"worker {worker.pid} does not end, and the system refuses to kill it ({why})"
+        _core.LOGGER.error("fuload-exec: %s; it is left behind", said)
         self.supervisor.unwatch(worker.pidfd)
         del self.workers[index]
-        self.doomed.pop(worker, None)
-        late = self.attaching.pop(index, 1.0) == 0.0
-        complaint = None if self.ever_attached else self._complaint(worker, exitcode, late)
-        worker.close()
-        self.pool.worker_reaped(index, worker.pid, exitcode, complaint)
+        self._forget(index, worker)
+        self.pool.worker_left_behind(said)
         self._check()
+
+    def _forget(self, index: int, worker: Worker) -> None:
+        worker.close()
+        self.doomed.pop(worker, None)
+        self.ordered.pop(worker, None)
+        self.attaching.pop(index, None)
+
+    def _on_death(self, index: int, wait: bool = False) -> None:
+        assert self.supervisor is not None
+        worker = self.workers.get(index)
+        exited = worker is not None and self._await_exit(worker, wait)
+        if worker is None or not exited:
+            return  # the event was that of a descriptor that had this number before
+        self.ever_attached = self.ever_attached or self.pool.worker_attached(index)
+        silent = index in self.pool.silent_interpreters()
+        self.pool.worker_ended(index)
+        exitcode = self._reap(worker)
+        if worker.pidfd in self.supervisor.watched:
+            self.supervisor.unwatch(worker.pidfd)
+        del self.workers[index]
+        late = self.attaching.get(index) == 0.0
+        complaint = None if self.ever_attached else self._complaint(worker, exitcode, late)
+        self._forget(index, worker)
+        if silent:
+            self._bury_interpreter(index, worker, exitcode)
+        else:
+            self.pool.worker_reaped(index, worker.pid, exitcode, complaint)
+        self._check()
+
+    def _bury_interpreter(self, index: int, worker: Worker, exitcode: int | None) -> None:
+        """What was exec'ed for Python tasks has ended before it was heard of."""
+        program = self.pool.interpreter_program()
+        if worker.late:
+            said = f"did not start within {_INTERPRETER_GRACE:g} seconds: is it a Python interpreter?"
+        else:
+            said = f"ended {_errors._describe_exit(exitcode)} before it had started as a Python interpreter"
+        refuse = False
+        if self.failed_interpreters >= 0 and (worker.late or exitcode is None or exitcode >= 0):
+            self.failed_interpreters += 1
+            refuse = worker.late or self.failed_interpreters >= _FAILED_INTERPRETERS
+        self.pool.worker_reaped(index, worker.pid, exitcode, None, f"the program {program!r} {said}", refuse)
+
+    def look_at_interpreters(self) -> None:
+        """Is there one that is none? Called often while there are tasks: what
+        counts is the time that is seen to pass, and that it could run."""
+        now = time.monotonic()
+        passed = min(now - self.looked_at, 0.2)
+        self.looked_at = now
+        silent = self.pool.silent_interpreters()
+        if self.failed_interpreters >= 0 and any(map(self.pool.runs_python, self.workers)):
+            self.failed_interpreters = -1
+        for index in silent:
+            worker = self.workers.get(index)
+            if worker is None or worker.late:
+                continue
+            worker.silent += passed
+            if worker.silent >= _INTERPRETER_GRACE and worker.silent - worker.waited_for_cpu() >= _INTERPRETER_GRACE:
+                worker.late = True
+                self._send(worker, signal.SIGKILL)
 
     def _complaint(self, worker: Worker, exitcode: int | None, late: bool) -> str:
         program = " ".join(self.command)
@@ -335,20 +500,24 @@ class Crew:
         return f"the worker program {program!r} {said}{worker.last_words()}"
 
     @staticmethod
-    def _reap(worker: Worker) -> int | None:
-        """Its exit code, negative for a signal; None if somebody else has it."""
+    def _await_exit(worker: Worker, wait: bool) -> bool:
+        """Whether it has ended; it is not reaped by that."""
         try:
-            result = os.waitid(os.P_PIDFD, worker.pidfd, os.WEXITED)
+            return os.waitid(os.P_PIDFD, worker.pidfd, os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)) is not None
+        except ChildProcessError:
+            return True  # somebody else has reaped it, or the system did
+
+    @staticmethod
+    def _reap(worker: Worker) -> int | None:
+        """The exit code of one that has ended, negative for a signal; None if
+        somebody else has it."""
+        try:
+            result = os.waitid(os.P_PIDFD, worker.pidfd, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
             result = None
         if result is None:
-            exitcode = None
-        elif result.si_code == os.CLD_EXITED:
-            exitcode = result.si_status
-        else:
-            exitcode = -result.si_status
-        worker.process.returncode = exitcode if exitcode is not None else 0
-        return exitcode
+            return None
+        return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
     def _send_all(self, number: int) -> None:
         for worker in list(self.workers.values()):
@@ -358,22 +527,27 @@ class Crew:
         """Ctrl-C: cancel everything, then the workers leave or are killed."""
         while self.wanted:
             self.pool.worker_not_wanted(self.wanted.popleft())
+        self.failing_since = 0.0
         self.pool.interrupt()
         # A C worker has no handler for SIGINT that could cut a task's sleep short.
         for index, worker in list(self.workers.items()):
             self._send(worker, signal.SIGINT if self.pool.runs_python(index) else signal.SIGTERM)
         self._doom(_INTERRUPT_GRACE)
 
-    def _doom(self, grace: float) -> None:
-        """The workers of now are killed if they are still there then."""
+    def _doom(self, grace: float, workers: Iterable[Worker] | None = None) -> None:
+        """These, or all workers of now, are killed if they are still there then."""
         due = time.monotonic() + grace
-        for worker in self.workers.values():
+        for worker in self.workers.values() if workers is None else workers:
             self.doomed[worker] = min(due, self.doomed.get(worker, due))
 
     @property
     def deadline(self) -> float | None:
         look_at = self.pool.look_at_ns / 1e9
-        return min(filter(None, [look_at, *self.doomed.values(), *self.attaching.values()]), default=None)
+        start = self.start_again if self.wanted else 0.0
+        ordered = [due for due, _ in self.ordered.values()]
+        return min(
+            filter(None, [look_at, start, *self.doomed.values(), *self.attaching.values(), *ordered]), default=None
+        )
 
     def on_deadline(self) -> None:
         now = time.monotonic()
@@ -389,6 +563,10 @@ class Crew:
         for worker in [w for w, due in self.doomed.items() if due <= now]:
             del self.doomed[worker]
             self._send(worker, signal.SIGKILL)
+        for worker, why in [(w, why) for w, (due, why) in self.ordered.items() if due <= now]:
+            self._give_up(worker, why)
+        if self.wanted:
+            self._start_wanted()
 
     def _check(self) -> None:
         pool = self.pool
@@ -413,7 +591,6 @@ class Crew:
     def forget_in_child(self) -> None:
         for worker in self.workers.values():
             worker.close()
-            worker.process.returncode = 0
         self.workers.clear()
         self.supervisor = None
         self.collector = None

@@ -8,6 +8,7 @@
  *   header        sizes, offsets, settings; watchers, leave parent writes
  *   functions     where each function's description lies   parent appends
  *   pids          the process of each worker               parent writes
+ *   orders        one word a worker: it shall end          parent writes
  *   ring          published slots                          parent appends, ring.h
  *   notices       collector's state, the ring's head       see each field
  *   states        one word a worker: busy/polling/asleep   doorbell.h
@@ -73,7 +74,7 @@ struct fl_plan {
     uint32_t reserved;
     uint64_t max_payload;   /* most bytes of one request or reply */
     uint64_t half_size;     /* one half of a window: max_payload, rounded up */
-    uint64_t functions_at, pids_at, ring_at, notices_at, states_at, blocks_at, flags_at, slots_at;
+    uint64_t functions_at, pids_at, ring_at, notices_at, states_at, blocks_at, flags_at, slots_at, orders_at;
     uint64_t base_size;
     uint64_t descriptions_at, descriptions_size;
     uint64_t windows_at;
@@ -121,9 +122,26 @@ struct fl_block {
     fl_word run_ns;
     fl_word relays;        /* doorbells that it rang for other workers */
     fl_word collector_calls;
-    fl_word python;        /* 1 once the interpreter serves */
+    fl_word python;        /* enum fl_python */
     fl_word attached;      /* 1 once the region was checked and mapped */
 };
+
+/* How far a worker is from serving Python. It writes so itself; the parent reads
+ * it to end one that execs something that is no interpreter. Relaxed will do:
+ * it orders nothing. */
+enum fl_python {
+    FL_PYTHON_NO,
+    FL_PYTHON_SERVES,
+    FL_PYTHON_EXEC,        /* the interpreter is about to be exec'ed, or was */
+    FL_PYTHON_STARTS       /* it is one: it runs `site` and imports what it needs */
+};
+
+/* What a worker shall do, asked for through the alarm (the pool's second
+ * eventfd) where signals are refused. Written by the parent's supervisor, and
+ * set back when the worker is buried; read by the worker's watch thread after
+ * the alarm was written: sequentially consistent, so it sees what the write of
+ * the alarm followed. */
+enum fl_order { FL_ORDER_NONE, FL_ORDER_END };
 
 struct fl_function {
     uint64_t at;           /* offset in the file, FL_LINE-aligned */
@@ -169,6 +187,7 @@ struct fl_region {
     struct fl_notices *notices;
     struct fl_function *functions;
     fl_word *pids;
+    fl_word *orders;
     fl_word *ring;
     fl_word *states;
     struct fl_block *blocks;
@@ -248,6 +267,7 @@ static inline void fl_layout_plan(struct fl_plan *h, uint32_t workers, uint32_t 
     h->half_size = fl_round(max_payload ? max_payload : 1, FL_GRAIN);
     h->functions_at = at, at = fl_round(at + sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR);
     h->pids_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
+    h->orders_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
     h->ring_at = at, at = fl_round(at + 8 * (uint64_t)ring_size, FL_GRAIN);
     h->notices_at = at, at += sizeof(struct fl_notices);
     h->states_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
@@ -273,6 +293,7 @@ static inline void fl_region_bind(struct fl_region *r, int fd, void *base, const
     r->header = (struct fl_header *)base;
     r->functions = (struct fl_function *)(r->base + plan->functions_at);
     r->pids = (fl_word *)(r->base + plan->pids_at);
+    r->orders = (fl_word *)(r->base + plan->orders_at);
     r->ring = (fl_word *)(r->base + plan->ring_at);
     r->notices = (struct fl_notices *)(r->base + plan->notices_at);
     r->states = (fl_word *)(r->base + plan->states_at);

@@ -150,7 +150,8 @@ enum fl_description_kind {
     FL_DESCRIBE_TASK,         /* library (empty: the worker program itself), name */
     FL_DESCRIBE_PYTHON,       /* pickled: module, qualified name in parts, the callable's own pickle */
     FL_DESCRIBE_HOST,         /* argv of the interpreter, each ended by a zero */
-    FL_DESCRIBE_SETUP         /* pickled: what a Python host does before its first task */
+    FL_DESCRIBE_SETUP,        /* pickled: what a Python host does before its first task */
+    FL_DESCRIBE_NO_HOST       /* in the place of FL_DESCRIBE_HOST: why Python tasks are refused */
 };
 
 #define FL_USES_ERRNO 1u     /* errno is 0 before the call and comes back */

@@ -193,6 +193,10 @@ void fl_libraries_close(void)
     struct library *l;
 
     for (l = libraries; l; l = l->next)
-        if (l->fini)
-            l->fini();
+        if (l->fini) {
+            void (*fini)(void) = l->fini;
+
+            l->fini = NULL;
+            fini();
+        }
 }

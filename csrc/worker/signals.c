@@ -130,6 +130,16 @@ bool fl_wait_signal(void *worker)
     return false;
 }
 
+static bool signal_sibling(const struct fl_worker *w, int pidfd)
+{
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0)
+        return true;
+    if (errno == ESRCH || errno == EBADF)
+        return false;
+    fl_sound_alarm(w); /* refused: another user's, or a sandbox */
+    return true;
+}
+
 /* A sibling is signalled through a pidfd that was opened while the region
  * still named it under that pid: the parent takes a dead worker's pid out of
  * the table before it reaps it, so the number cannot have been reused. (No task
@@ -142,7 +152,7 @@ bool fl_ring_worker(void *worker, uint32_t index)
 
     if (!pid)
         return false;
-    if (sibling->pid == pid && syscall(SYS_pidfd_send_signal, sibling->pidfd, SIGUSR1, NULL, 0) == 0)
+    if (sibling->pid == pid && signal_sibling(w, sibling->pidfd))
         return true;
     if (sibling->pid != pid || errno == EBADF) {
         /* A descriptor that a task has closed is not ours to close again. */
@@ -150,6 +160,10 @@ bool fl_ring_worker(void *worker, uint32_t index)
             close(sibling->pidfd);
         sibling->pid = 0;
         sibling->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (sibling->pidfd < 0 && errno != ESRCH) { /* refused, or no descriptor to be had */
+            fl_sound_alarm(w);
+            return true;
+        }
         if (sibling->pidfd < 0 || (pid_t)fl_worker_pid(&w->region, index) != pid) {
             if (sibling->pidfd >= 0)
                 close(sibling->pidfd);
@@ -157,7 +171,7 @@ bool fl_ring_worker(void *worker, uint32_t index)
         }
         sibling->pid = pid;
     }
-    return syscall(SYS_pidfd_send_signal, sibling->pidfd, SIGUSR1, NULL, 0) == 0;
+    return signal_sibling(w, sibling->pidfd);
 }
 
 void fl_ring_collector(void *worker)

@@ -64,6 +64,8 @@ struct fl_worker {
     uint64_t unreported_since; /* when the first of them was done */
     bool short_chunk;     /* the last was a chunk of a map, and short */
     int bell;             /* the parent's eventfd */
+    int alarm;            /* the eventfd by which workers are called and ended where signals are refused */
+    int lender;           /* the socket on which Python workers ask for descriptors */
     struct fl_file { dev_t device; ino_t inode; } region_file, bell_file;
     pid_t parent, pid;
     struct fl_mapping (*windows)[2];
@@ -89,10 +91,18 @@ static inline struct fl_mapping *fl_request_mapping(struct fl_worker *w)
 const char *fl_attach(struct fl_worker *w);
 /* For an exec that keeps the place: FULOAD_WORKER again, descriptors kept. */
 void fl_detach_for_exec(struct fl_worker *w);
+/* The exec has failed: nothing of the pool's for what this process starts. */
+void fl_stay_after_exec(const struct fl_worker *w);
+/* The interpreter's first words: it is one. Whatever it imports before it
+ * attaches may take its time. */
+void fl_say_python_starts(void);
 
 /* A task may have closed the pool's descriptors, or put others in their place:
  * then this process ends, and the parent goes on with what it finished. */
 void fl_check_descriptors(const struct fl_worker *w);
+
+/* Somebody cannot be signalled: have every worker look whether it was called. */
+void fl_sound_alarm(const struct fl_worker *w);
 
 /* signals.c */
 void fl_signals_start(struct fl_worker *w);
@@ -113,6 +123,7 @@ void fl_ring_collector(void *worker);
  * or NULL with a message in `why` and the reply kind it belongs to. */
 const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why,
                                            size_t size, enum fl_reply_kind *kind);
+/* Plug-ins' fuload_fini, once each. */
 void fl_libraries_close(void);
 
 struct fl_callable {
@@ -134,7 +145,8 @@ void fl_call_map(struct fl_worker *w, const struct fl_callable *c);
 /* call_task.c */
 void fl_call_task(struct fl_worker *w, const struct fl_callable *c);
 
-/* become_python.c: exec the interpreter in place. Comes back on failure. */
+/* become_python.c: exec the interpreter in place. Comes back on failure, with
+ * the reply. */
 void fl_become_python(struct fl_worker *w);
 
 /* The task itself begins: until then the worker becomes Python, runs the

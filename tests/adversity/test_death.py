@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import subprocess
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, as_completed, wait
@@ -18,7 +17,7 @@ import zoo
 from procfs import Watched, state
 from zoo import until
 
-from fuload_exec import WorkerCrashed
+from fuload_exec import WorkerCrashed, _core
 
 PATIENCE = 10
 FATAL = [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]
@@ -749,15 +748,15 @@ def test_a_task_is_ended_before_its_worker_is_in_the_books(pool, monkeypatch, li
     be held up before it has noted its pid."""
     executor = pool(1)
     forked, go_on = threading.Event(), threading.Event()
-    popen = subprocess.Popen
+    start_workers = _core.start_workers
 
-    def held_up(*args, **kwargs):
-        process = popen(*args, **kwargs)
+    def held_up(*args):
+        started = start_workers(*args)
         forked.set()
         assert go_on.wait(PATIENCE)
-        return process
+        return started
 
-    monkeypatch.setattr(subprocess, "Popen", held_up)
+    monkeypatch.setattr(_core, "start_workers", held_up)
     task = executor.submit(libc.usleep, 60_000_000) if kind == "C" else executor.submit(time.sleep, 60)
     assert forked.wait(PATIENCE)
     until(task.running)

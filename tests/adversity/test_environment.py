@@ -123,6 +123,8 @@ def test_few_descriptors(program, python):
     task = "zoo.square, 3" if python else "libc.abs, -9"
     p = program(f"""
 import gc, resource, warnings
+from fuload_exec import _workers
+_workers._START_PATIENCE = 0.5
 warnings.simplefilter("error")
 def open_now():
     return sorted(os.listdir("/proc/self/fd"))
@@ -190,19 +192,21 @@ report(outcomes=outcomes, bad=bad)
 
 
 def test_a_worker_that_cannot_be_watched_is_ended(program):
-    """There was a descriptor to fork it, and none any more to watch it by: it
-    may have begun a task meanwhile."""
+    """The system lets it be started and not be watched (fs.epoll.max_user_watches):
+    it may have begun a task meanwhile."""
     p = program("""
 import errno
-pidfd_open, unwatched, futures = os.pidfd_open, [], []
-def fail_twice(pid, flags=0):
-    if len(unwatched) == 2:
-        return pidfd_open(pid, flags)
+from fuload_exec._supervisor import Supervisor
+watch, unwatched, futures = Supervisor.watch, [], []
+def fail_twice(self, fd, act):
+    if len(unwatched) == 2 or os.readlink(f"/proc/self/fd/{fd}") != "anon_inode:[pidfd]":
+        return watch(self, fd, act)
     if not unwatched:
         until(lambda: futures and futures[0].running())
-    unwatched.append(pid)
-    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-os.pidfd_open = fail_twice
+    with open(f"/proc/self/fdinfo/{fd}") as info:
+        unwatched.append(next(int(line.split()[1]) for line in info if line.startswith("Pid:")))
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+Supervisor.watch = fail_twice
 with FuloadExecutor(2) as executor:
     futures += [executor.submit(libc.usleep, 90_000_000), executor.submit(libc.abs, -3)]
     crash = futures[0].exception(timeout=20)
@@ -236,8 +240,8 @@ for future in [fatal, *behind]:
         outcomes.append("hangs")
     except Exception as error:
         outcomes.append(type(error).__name__)
-report(outcomes=outcomes)
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+report(outcomes=outcomes)
 executor.shutdown()
 """)
     outcomes = p.expect("outcomes", 60)

@@ -156,7 +156,8 @@ static void one_wrong_bit_is_refused(void)
     static const struct { size_t at, size; } fields[] = {
 #define FIELD(name) {offsetof(struct fl_plan, name), sizeof ((struct fl_plan *)0)->name}
         FIELD(magic), FIELD(version), FIELD(header_size), FIELD(workers), FIELD(slots), FIELD(slot_size),
-        FIELD(slot_stride), FIELD(ring_size), FIELD(max_payload), FIELD(half_size), FIELD(pids_at), FIELD(ring_at),
+        FIELD(slot_stride), FIELD(ring_size), FIELD(max_payload), FIELD(half_size), FIELD(pids_at), FIELD(orders_at),
+        FIELD(ring_at),
         FIELD(states_at), FIELD(blocks_at), FIELD(flags_at), FIELD(functions_at), FIELD(slots_at),
         FIELD(base_size), FIELD(descriptions_at), FIELD(descriptions_size), FIELD(windows_at),
         FIELD(total_size),
@@ -225,6 +226,7 @@ static void check_plan(uint32_t workers, uint32_t slots, uint32_t slot_size, uin
             {0, sizeof(struct fl_header), FL_PAIR},
             {h.functions_at, sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR},
             {h.pids_at, 8 * (uint64_t)workers, FL_PAIR},
+            {h.orders_at, 8 * (uint64_t)workers, FL_PAIR},
             {h.ring_at, 8 * (uint64_t)h.ring_size, FL_PAIR},
             {h.notices_at, sizeof(struct fl_notices), FL_GRAIN},
             {h.states_at, 8 * (uint64_t)workers, FL_PAIR},
