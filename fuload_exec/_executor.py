@@ -404,7 +404,9 @@ class _PythonSetup:
         main = importable_main()
         name, path = _how_to_import(main)
         setup = {
-            "sys_path": [original_directory() or folder if folder == "" else folder for folder in sys.path],
+            "sys_path": None
+            if _is_frozen()
+            else [original_directory() or folder if folder == "" else folder for folder in sys.path],
             "sys_argv": list(sys.argv),
             "dir": _working_directory(),
             "main_name": name,
@@ -416,20 +418,27 @@ class _PythonSetup:
         return host, dump_in_band(setup), main
 
 
+def _is_frozen() -> bool:
+    return bool(getattr(sys, "frozen", False))
+
+
 def _interpreter() -> list[str]:
     import subprocess
 
     from ._inheritance import interpreter
 
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    # It says that it is an interpreter first of all, and imports `site` then.
-    site = "-S" not in flags
-    if site:
-        flags.append("-S")
+    if _is_frozen():  # its modules are in an archive, and its flags keep it from all others
+        home, flags, site = [], [], False
+    else:
+        home = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        # It says that it is an interpreter first of all, and imports `site` then.
+        site = "-S" not in flags
+        if site:
+            flags.append("-S")
     # Nothing is imported from the directory that the worker stands in ('' of -c).
     code = (
-        f"import sys; sys.path[:sys.path[:1] == ['']] = [{home!r}]; import fuload_exec; del sys.path[0]; "
+        f"import sys; sys.path[:sys.path[:1] == ['']] = {home!r}; import fuload_exec; del sys.path[:{len(home)}]; "
         f"from fuload_exec._host import main; main({site!r}, {_editable_finders()!r})"
     )
     return [interpreter(), *flags, "-c", code]

@@ -33,7 +33,7 @@ def interpreter() -> str:
     if getattr(sys, "frozen", False) and program == sys.executable:
         raise RuntimeError(
             f"workers need a Python interpreter for Python tasks, and {program} is a frozen program: "
-            "name an interpreter with multiprocessing.set_executable(); C functions need none"
+            "name an interpreter that has fuload_exec with multiprocessing.set_executable(); C functions need none"
         )
     return program
 

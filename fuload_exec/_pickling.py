@@ -28,8 +28,10 @@ _MAIN = b"__main__"
 
 def importable_main() -> ModuleType | None:
     """This process's __main__ if another process can import it: a script or a
-    `python -m` module, not `python -c`, a notebook, a prompt or a pipe."""
+    `python -m` module, not `python -c`, a notebook, a prompt, a pipe or a frozen program."""
     main = sys.modules.get("__main__")
+    if getattr(sys, "frozen", False):
+        return None
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         # multiprocessing does not import a package's __main__ either.

@@ -131,7 +131,8 @@ def prepare(data: bytes, index: int) -> None:
     """Make this interpreter, of worker `index`, like the parent's; raises what
     the initializer raises."""
     setup = loads(data)
-    sys.path[:] = setup["sys_path"]
+    if setup["sys_path"] is not None:
+        sys.path[:] = setup["sys_path"]
     sys.argv[:] = setup["sys_argv"]
     _go_to(setup["dir"], setup["process"]["parent_pid"])
     sys.modules["__main__"] = sys.modules["__mp_main__"] = ModuleType("__main__")

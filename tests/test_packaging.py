@@ -69,6 +69,7 @@ def test_a_source_distribution_builds_a_wheel_that_works_alone(elsewhere, tmp_pa
         "fuload_exec/lib/libfuload_worker.a",
         "fuload_exec/include/fuload.h",
         "fuload_exec/py.typed",
+        "fuload_exec/_pyinstaller/hook-fuload_exec.py",
         "fuload_exec/_core.pyi",
     } <= inside
     shutil.rmtree(elsewhere)
