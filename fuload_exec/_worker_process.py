@@ -10,7 +10,7 @@ from ._descriptors import Address, fetch_tracker
 from ._pickling import look_at_reducers
 
 
-def adopt(multiprocessing: Any, data: dict[str, Any], index: int) -> None:
+def adopt(multiprocessing: Any, data: dict[str, Any], index: int, lender: Address) -> None:
     """Right after multiprocessing's import, before anybody uses it."""
     process = multiprocessing.process
 
@@ -27,9 +27,8 @@ def adopt(multiprocessing: Any, data: dict[str, Any], index: int) -> None:
 
     FuloadProcess.__module__, FuloadProcess.__qualname__ = __name__, "FuloadProcess"
     process._current_process = FuloadProcess()
-    # A pidfd serves as the sentinel: it becomes readable at the parent's end.
     process._parent_process = process._ParentProcess(
-        data["parent_name"], data["parent_pid"], os.pidfd_open(data["parent_pid"])
+        data["parent_name"], data["parent_pid"], _sentinel(data["parent_pid"], lender)
     )
     process.ORIGINAL_DIR = data["orig_dir"]
     multiprocessing.set_start_method(data["start_method"], force=True)
@@ -41,6 +40,14 @@ def adopt(multiprocessing: Any, data: dict[str, Any], index: int) -> None:
             util.log_to_stderr()
         util.get_logger().setLevel(data["log_level"])
         util.info("child process calling self.run()")
+
+
+def _sentinel(parent: int, lender: Address) -> int:
+    """A descriptor that becomes readable when the parent ends."""
+    try:
+        return os.pidfd_open(parent)
+    except OSError:  # refused by a sandbox; the parent's end of this socket closes with it
+        return os.dup(lender[0])
 
 
 def share_tracker(module: Any, address: Address) -> None:

@@ -103,7 +103,7 @@ def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int,
     def adopt(multiprocessing: ModuleType) -> None:
         from ._worker_process import adopt
 
-        adopt(multiprocessing, data, index)
+        adopt(multiprocessing, data, index, lender)
 
     def share_tracker(module: ModuleType) -> None:
         from ._worker_process import share_tracker
