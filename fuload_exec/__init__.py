@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         UnpickleError,
         WorkerCrashed,
     )
+    from ._ctypes_reducers import register_ctypes_reducers
     from ._executor import FuloadExecutor
     from ._future import FuloadFuture
     from ._native import NativeFunction, NativeTask
@@ -42,6 +43,7 @@ _HOMES = {
     "WorkerCrashed": "_errors",
     "WorkerStats": "_stats",
     "get_include": "_toolchain",
+    "register_ctypes_reducers": "_ctypes_reducers",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "WorkerStats",
     "__version__",
     "get_include",
+    "register_ctypes_reducers",
 ]
 
 

@@ -11,7 +11,7 @@ import types
 from typing import Any
 
 from ._descriptors import Descriptor, Lender
-from ._pickling import by_value_pickler, dispatch_table, look_at_reducers, must_be_by_value
+from ._pickling import by_value_pickler, ctypes_reduced, dispatch_table, look_at_reducers, must_be_by_value
 
 __all__ = ["interpreter", "original_directory", "process_data", "dump_for_workers"]
 
@@ -121,7 +121,7 @@ class _Popen:
 class _ForWorkers(pickle.Pickler):
     def reducer_override(self, thing: Any) -> Any:
         _refuse_fork_context(thing)
-        return NotImplemented
+        return ctypes_reduced(thing)
 
 
 def _dump(initializer: Any, initargs: tuple[Any, ...], popen: _Popen) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core
+from ._ctypes_reducers import made_again, taken_apart
 from ._errors import LibraryLoadError
 from ._plugin import run_task
 
@@ -70,33 +71,6 @@ def _result_type(restype: Any) -> Any:
     if restype is None or (callable(restype) and not builtin):
         return restype
     raise TypeError(f"restype must be None or a ctypes type, such as ctypes.c_double, got {restype!r}")
-
-
-# POINTER(T), T * n and ndpointer(...) are classes without a name to pickle them
-# by: they are pickled by what they are made of.
-
-
-def _taken_apart(ctype: Any) -> Any:
-    if isinstance(ctype, type) and issubclass(ctype, ctypes._Pointer) and ctypes.POINTER(ctype._type_) is ctype:
-        return ("pointer", _taken_apart(ctype._type_))
-    if isinstance(ctype, type) and issubclass(ctype, ctypes.Array):
-        return ("array", _taken_apart(ctype._type_), ctype._length_)
-    if hasattr(ctype, "_ndim_") and hasattr(ctype, "_dtype_"):
-        return ("ndpointer", ctype._dtype_, ctype._ndim_, ctype._shape_, ctype._flags_)
-    return ctype
-
-
-def _made_again(parts: Any) -> Any:
-    if not isinstance(parts, tuple):
-        return parts
-    kind, *rest = parts
-    if kind == "pointer":
-        return ctypes.POINTER(_made_again(rest[0]))
-    if kind == "array":
-        return _made_again(rest[0]) * rest[1]
-    from numpy.ctypeslib import ndpointer
-
-    return ndpointer(*rest)
 
 
 class NativeFunction:
@@ -193,8 +167,8 @@ class NativeFunction:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        types = tuple(_taken_apart(t) for t in self.argtypes)
-        return (_make_function, (self.library, self.name, _taken_apart(self.restype), types, self.use_errno))
+        types = tuple(taken_apart(t) for t in self.argtypes)
+        return (_make_function, (self.library, self.name, taken_apart(self.restype), types, self.use_errno))
 
     def __repr__(self) -> str:
         types = ", ".join(getattr(t, "__name__", repr(t)) for t in self.argtypes)
@@ -203,9 +177,9 @@ class NativeFunction:
 
 
 def _make_function(library: str, name: str, restype: Any, argtypes: Any, use_errno: bool) -> NativeFunction:
-    types = [_made_again(t) for t in argtypes]
+    types = [made_again(t) for t in argtypes]
     made = NativeFunction(library, name, None, types, use_errno=use_errno)
-    made.restype = _made_again(restype)
+    made.restype = made_again(restype)
     return made
 
 

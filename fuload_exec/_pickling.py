@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "advice_on_main", "by_value_pickler", "dispatch_table", "dump", "dump_in_band", "explained", "importable_main",
-    "load_with_main", "look_at_reducers", "name_of", "packed",
-    "must_be_by_value",
+    "advice_on_main", "by_value_pickler", "ctypes_reduced", "dispatch_table", "dump", "dump_in_band", "explained",
+    "importable_main", "load_with_main", "look_at_reducers", "must_be_by_value", "name_of", "packed",
 ]  # fmt: skip
 
 _MOST_BUFFERS = 4096
@@ -168,9 +167,27 @@ def dispatch_table() -> dict[type, Any]:
     return {**copyreg.dispatch_table, **_reducers}
 
 
+_reduced: Any = None  # _ctypes_reducers.reduced, once ctypes is there
+
+
+def ctypes_reduced(thing: object) -> Any:
+    """For a pickler's reducer_override: ctypes functions and libraries."""
+    global _reduced
+    if _reduced is None:
+        if "ctypes" not in sys.modules:
+            return NotImplemented
+        from ._ctypes_reducers import reduced as _reduced
+    return _reduced(thing)
+
+
+class _WithCtypes(Pickler):
+    def reducer_override(self, thing: Any) -> Any:
+        return ctypes_reduced(thing)
+
+
 def _dump_with_reducers(value: object, buffer_callback: Callable[[PickleBuffer], Any] | None) -> bytes:
     stream = io.BytesIO()
-    pickler = Pickler(stream, 5, buffer_callback=buffer_callback)
+    pickler = (_WithCtypes if "ctypes" in sys.modules else Pickler)(stream, 5, buffer_callback=buffer_callback)
     pickler.dispatch_table = dispatch_table()
     pickler.dump(value)
     return stream.getvalue()
@@ -270,6 +287,10 @@ def by_value_pickler() -> Any:
 
         class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
             dispatch_table = collections.ChainMap(_reducers, cloudpickle.Pickler.dispatch_table)
+
+            def reducer_override(self, thing: Any) -> Any:
+                made = ctypes_reduced(thing)
+                return super().reducer_override(thing) if made is NotImplemented else made
 
         _by_value = ByValue
     return _by_value
