@@ -160,6 +160,8 @@ cdef object remote_exception(CoreFuture f, bint not_rebuilt):
         outer = _errors.UnpickleError(f"the arguments of {f.callable.name}() cannot be rebuilt in the worker: "
                                       f"{type(error).__name__}: {error}{pickling.advice_on_main(error)}")
         outer.__cause__ = error
+        if type(error) is RuntimeError and "__main__" in str(error):
+            error.__cause__ = None  # a program without a guard: no line of the worker's says more
         return outer
     return error
 

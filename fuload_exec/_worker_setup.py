@@ -20,6 +20,20 @@ class MainNotImported(Exception):
     """Its text is the whole message: what is wrong is in the program."""
 
 
+class _Unguarded(ModuleType):
+    """Stands for a `__main__` that submits tasks, or starts processes, when it
+    is imported. Tasks that need nothing of it are run all the same."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("__main__")
+        self.__dict__["_fuload_reason"] = reason
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(f"module '__main__' has no attribute {name!r}")
+        raise RuntimeError(self._fuload_reason)
+
+
 def _import_main(name: str | None, path: str | None) -> None:
     """As in a spawned child: what the main module sets up at its top level is
     there for all tasks, whichever module they are of."""
@@ -34,7 +48,10 @@ def _import_main(name: str | None, path: str | None) -> None:
         else:
             spawn._fixup_main_from_path(path)  # type: ignore[attr-defined]
     except BaseException as error:
-        raise MainNotImported(_what_is_wrong(name or path, error)) from None
+        if isinstance(error, RuntimeError) and "__main__" in str(error):
+            sys.modules["__main__"] = sys.modules["__mp_main__"] = _Unguarded(str(error))
+        else:
+            raise MainNotImported(_what_is_wrong(name or path, error)) from None
     finally:
         del process.current_process()._inheriting  # type: ignore[attr-defined]
 
@@ -45,8 +62,6 @@ def _what_is_wrong(main: Any, error: BaseException) -> str:
 
     said = "".join(traceback.format_exception_only(type(error), error)).strip()
     text = f"workers cannot import the main module {main}: {said}"
-    if isinstance(error, RuntimeError) and "__main__" in said:  # it has no guard, and that says all
-        return text
     machinery = {__file__, *(getattr(sys.modules.get(name), "__file__", None) for name in ("multiprocessing.spawn", "runpy"))}
     frames = [f for f in traceback.extract_tb(error.__traceback__)
               if f.filename not in machinery and not f.filename.startswith("<frozen ")]
