@@ -1,10 +1,5 @@
 # Python requests: pickles, large buffers out of band.
 
-cdef enum:
-    # Python functions beyond so many descriptions are pickled with each task:
-    # the rest is kept for C functions, which cannot be.
-    PYTHON_DESCRIPTIONS = FL_MAX_FUNCTIONS - 16384
-
 cdef dict modules = sys.modules
 cdef object registered = None  # cloudpickle's set of modules that go by value, once it is imported
 
@@ -62,7 +57,7 @@ cdef Callable describe_python(Pool pool, object fn):
     except Exception:
         return None
     text = description(FL_DESCRIBE_PYTHON, 0, b"", b"", b"", text)
-    if pool.next_function >= PYTHON_DESCRIPTIONS and text not in pool.described:
+    if not pool.may_describe(text):
         return None
     c = Callable.__new__(Callable)
     c.kind = KIND_PYTHON

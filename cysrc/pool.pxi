@@ -80,6 +80,8 @@ cdef class Pool:
     cdef uint64_t parent_spin_ns, late_ns
     cdef uint64_t contended_until  # until then result() sleeps instead of polling
     cdef uint64_t max_pending, max_payload
+    cdef uint64_t asked_payload    # max_payload as it was asked for; there is room for less where
+    cdef uint64_t file_limit       # files may have no more bytes than this (RLIMIT_FSIZE), or 0
     cdef public object crew, setup, broken
     cdef public object premature   # made while a worker imports __main__: whether that goes on
     cdef object main               # the __main__ that workers import; None: what is of it goes by value
@@ -121,6 +123,9 @@ cdef class Pool:
         self.worker_count = workers
         _pools.add(self)
         self.bell.pidfds = <int *>malloc(workers * sizeof(int))
+        if self.bell.pidfds != NULL:
+            for i in range(workers):
+                self.bell.pidfds[i] = -1
         self.futures = <PyObject **>calloc(slots, sizeof(PyObject *))
         self.generations = <uint32_t *>calloc(slots, sizeof(uint32_t))
         self.free = <uint32_t *>malloc(slots * sizeof(uint32_t))
@@ -131,12 +136,13 @@ cdef class Pool:
         if not (self.bell.pidfds and self.futures and self.generations and self.free and self.windows and self.warm and
                 self.condemned and self.seats):
             raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
-        for i in range(workers):
-            self.bell.pidfds[i] = -1
         self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
         self.bell.alarm = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
-        make_region(&self.region, workers, slots, slot_size, max_payload)
+        self.file_limit = make_region(&self.region, workers, slots, slot_size, max_payload)
         self.mapped = True
+        slots = self.region.plan.slots
+        self.asked_payload = max_payload
+        self.max_payload = self.region.plan.max_payload
         for i in range(slots):
             self.free[i] = slots - 1 - i
         self.free_count = slots
@@ -156,7 +162,6 @@ cdef class Pool:
         for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             header.signal_mask |= <uint64_t>1 << (<int>number - 1)
         self.max_pending = max_pending
-        self.max_payload = max_payload
         self.cancel_running = cancel_running
         self.host_program = ""
         self.known = {}
@@ -367,14 +372,17 @@ cdef class Pool:
         cdef uint32_t number = self.next_function
         cdef uint64_t start, size = len(text)
         cdef char *at
-        if number >= FL_MAX_FUNCTIONS or \
-                size > self.region.plan.descriptions_at + self.region.plan.descriptions_size - self.descriptions_end:
-            raise RuntimeError(f"a pool can name {FL_MAX_FUNCTIONS - 1} different functions, these are used up")
+        if number >= self.region.plan.functions:
+            raise RuntimeError(f"a pool can name {self.region.plan.functions - 1} different functions, these are used "
+                               f"up{self.because_of_files()}")
+        if size > self.description_room():
+            raise RuntimeError(f"the pool has {self.description_room()} bytes left to describe functions and an "
+                               f"initializer, this one takes {size}{self.because_of_files()}")
         start = self.descriptions_end // FL_GRAIN * FL_GRAIN
         at = <char *>mmap(NULL, self.descriptions_end - start + size, PROT_READ | PROT_WRITE, MAP_SHARED,
                           self.region.fd, <long>start)
         if at == <char *>MAP_FAILED:
-            raise OSError(errno, f"cannot map {size} bytes for a description: {os.strerror(errno)}")
+            raise _errors.refused(f"mmap of {size} bytes for a description", errno)
         memcpy(at + (self.descriptions_end - start), PyBytes_AS_STRING(text), size)
         munmap(at, self.descriptions_end - start + size)
         self.region.functions[number].at = self.descriptions_end
@@ -384,6 +392,19 @@ cdef class Pool:
         if size < 1 << 16:
             self.described[text] = number
         return number
+
+    cdef uint64_t description_room(self) noexcept:
+        return self.region.plan.descriptions_at + self.region.plan.descriptions_size - self.descriptions_end
+
+    cdef str because_of_files(self):
+        return f" (RLIMIT_FSIZE, ulimit -f, leaves no more: it is {self.file_limit})" if self.file_limit else ""
+
+    cdef bint may_describe(self, bytes text) except -1:
+        """A Python function; it can be pickled with each task. The last quarter is
+        for C functions, which cannot."""
+        return text in self.described or (
+            self.next_function < self.region.plan.functions - self.region.plan.functions // 4 and
+            self.region.plan.descriptions_size // 4 + <uint64_t>len(text) < self.description_room())
 
     cdef int ready_for_python(self) except -1:
         """Before the first Python task: say which interpreter and what set-up."""
@@ -704,7 +725,7 @@ cdef class Pool:
             self.run_ns += future.finished_ns - future.started_ns
             self.wait_ns += future.started_ns - future.submitted_ns
         if future.kind == FL_REPLY_TOO_LARGE:
-            future._value = self.max_payload
+            future._value = self.too_large(f"the result of {future.callable.name}()", future.scalar)
         if future.kind < FL_REPLY_RETURNED:
             return 0
         if future.scalar and fl_reply_sized(future.kind):
@@ -726,6 +747,14 @@ cdef class Pool:
         else:
             future._value = copied_bytes(at, size)
         return 0
+
+    cdef object too_large(self, str what, uint64_t size):
+        """A PayloadTooLarge."""
+        if size > self.asked_payload or not self.file_limit:
+            return _errors.PayloadTooLarge(f"{what} has {size} bytes, max_payload is {self.asked_payload}")
+        return _errors.PayloadTooLarge(
+            f"{what} has {size} bytes; a file of this process may have {self.file_limit} (RLIMIT_FSIZE, ulimit -f), so the "
+            f"pool has room for payloads of {self.max_payload}: raise that limit, or use fewer max_workers or slots")
 
     cdef char *map_window(self, uint32_t slot, fl_half half, uint64_t size) except NULL:
         """So much of a half, whose pages are about to be touched, or were."""

@@ -18,11 +18,11 @@ cdef extern from "protocol/message.h" nogil:
 
     # layout.h
     enum:
-        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_FUNCTIONS, FL_NAME_SIZE, FL_MOST_WINDOWS
+        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_WORKERS, FL_MAX_SLOTS, FL_NAME_SIZE, FL_MOST_WINDOWS
     ctypedef enum fl_half "enum fl_half":
         FL_REQUEST, FL_REPLY
     ctypedef struct fl_plan "struct fl_plan":
-        uint32_t workers, slots, slot_size, ring_size
+        uint32_t workers, slots, slot_size, ring_size, functions
         uint64_t max_payload, half_size, base_size
         uint64_t descriptions_at, descriptions_size, total_size
     ctypedef struct fl_header "struct fl_header":
@@ -68,8 +68,11 @@ cdef extern from "protocol/message.h" nogil:
     uint64_t fl_round(uint64_t n, uint64_t grain)
     uint64_t fl_now()
     void fl_pause()
-    bint fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
-    void fl_layout_plan(fl_plan *h, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
+    bint fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
+                            uint64_t descriptions)
+    uint64_t fl_descriptions_wanted(uint64_t max_payload)
+    bint fl_layout_fit(fl_plan *h, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
+                       uint64_t most)
     void fl_region_bind(fl_region *r, int fd, void *base, const fl_plan *plan)
     bint fl_region_intact(fl_region *r)
     fl_slot *fl_slot_at(fl_region *r, uint32_t slot)

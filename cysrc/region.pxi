@@ -20,7 +20,6 @@ cdef extern from "<sys/eventfd.h>" nogil:
     int EFD_CLOEXEC, EFD_NONBLOCK
 
 cdef extern from "<unistd.h>" nogil:
-    int ftruncate(int fd, long length)
     int close(int fd)
     ssize_t read(int fd, void *buffer, size_t size)
     ssize_t write(int fd, const void *buffer, size_t size)
@@ -42,6 +41,7 @@ cdef extern from *:
     #include <pthread.h>
     #include <signal.h>
     #include <stdint.h>
+    #include <sys/resource.h>
     #include <sys/syscall.h>
     #include <sys/wait.h>
     #include <unistd.h>
@@ -70,6 +70,41 @@ cdef extern from *:
         siginfo_t info;
         return pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
     }
+    static void fuload_file_limits(uint64_t *hard, uint64_t *soft)
+    {
+        struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+
+        getrlimit(RLIMIT_FSIZE, &limit);
+        *hard = limit.rlim_max == RLIM_INFINITY ? UINT64_MAX : limit.rlim_max;
+        *soft = limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+    }
+    /* ftruncate, with the soft limit of file sizes raised meanwhile if that is too
+     * low, and without the signal for a file that is too large. 0, or errno. */
+    static int fuload_size_file(int fd, off_t size)
+    {
+        const struct timespec at_once = {0, 0};
+        struct rlimit before, raised;
+        sigset_t signals, mask;
+        int low, number;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGXFSZ);
+        pthread_sigmask(SIG_BLOCK, &signals, &mask);
+        low = getrlimit(RLIMIT_FSIZE, &before) == 0 && before.rlim_cur != RLIM_INFINITY &&
+              before.rlim_cur < (rlim_t)size;
+        if (low) {
+            raised = before;
+            raised.rlim_cur = (rlim_t)size;
+            low = setrlimit(RLIMIT_FSIZE, &raised) == 0;
+        }
+        number = ftruncate(fd, size) == 0 ? 0 : errno;
+        if (low)
+            setrlimit(RLIMIT_FSIZE, &before);
+        if (number == EFBIG && !sigismember(&mask, SIGXFSZ))
+            sigtimedwait(&signals, NULL, &at_once);
+        pthread_sigmask(SIG_SETMASK, &mask, NULL);
+        return number;
+    }
     /* How often this process is a fork of the one that loaded the module: a
      * pool of an earlier count belongs to a parent. Written in the child of a
      * fork, before any other thread exists. */
@@ -82,6 +117,8 @@ cdef extern from *:
     """
     bint fuload_alarm(int alarm) nogil
     bint fuload_ring(int pidfd, int alarm) nogil
+    void fuload_file_limits(uint64_t *hard, uint64_t *soft)
+    int fuload_size_file(int fd, long size)
     bint fuload_is_child(int pid) nogil
     int fuload_forks
     int fuload_count_forks() nogil
@@ -112,32 +149,48 @@ cpdef int high_descriptor(int fd, str call) except -1:
 
 def region_possible(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload):
     """What workers ask when they attach; the executor asks before it makes a pool."""
-    return fl_layout_possible(workers, slots, slot_size, max_payload)
+    return fl_layout_possible(workers, slots, slot_size, max_payload, fl_descriptions_wanted(max_payload))
 
 
-cdef int make_region(fl_region *r, uint32_t workers, uint32_t slots, uint32_t slot_size,
-                     uint64_t max_payload) except -1:
-    """A sealed memfd with a planned header, mapped. On an error nothing is left."""
+cdef uint64_t make_region(fl_region *r, uint32_t workers, uint32_t slots, uint32_t slot_size,
+                          uint64_t max_payload) except? 1:
+    """A sealed memfd with a planned header, mapped. On an error nothing is left.
+    Returns the limit of file sizes for which the region is smaller than asked, or 0."""
     cdef fl_plan plan
+    cdef uint64_t limit
     cdef int fd
     memset(&plan, 0, sizeof(plan))
-    fl_layout_plan(&plan, workers, slots, slot_size, max_payload)
     fd = high_descriptor(memfd_create(b"fuload", MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create")
     try:
-        size_region(fd, &plan)
+        limit = size_region(fd, &plan, workers, slots, slot_size, max_payload)
         map_region(r, fd, &plan)
     except BaseException:
         close(fd)
         raise
-    return 0
+    return limit if plan.slots < slots or plan.max_payload < max_payload else 0
 
 
-cdef int size_region(int fd, fl_plan *plan) except -1:
-    if ftruncate(fd, <long>plan.total_size) != 0:
-        raise _errors.refused(f"ftruncate of the pool's memory ({plan.total_size} bytes of address space)", errno)
+cdef uint64_t size_region(int fd, fl_plan *plan, uint32_t workers, uint32_t slots, uint32_t slot_size,
+                          uint64_t max_payload) except? 1:
+    """Plan it, as large as files may be, and size it. Returns that limit."""
+    cdef uint64_t limits[2]
+    cdef uint64_t most = 0
+    cdef int i, number = 0
+    fuload_file_limits(&limits[0], &limits[1])
+    for i in range(2):  # the hard limit; the soft one only if it cannot be raised
+        most = limits[i]
+        if not fl_layout_fit(plan, workers, slots, slot_size, max_payload, most):
+            raise OSError(EFBIG, f"the pool's memory is a file of at least {plan.total_size} bytes with "
+                                 f"max_workers={workers}, slots={slots}, slot_size={slot_size}, and a file of this process "
+                                 f"may have {most} (RLIMIT_FSIZE, ulimit -f): raise that limit, or use smaller ones")
+        number = fuload_size_file(fd, <long>plan.total_size)
+        if number != EFBIG or limits[0] == limits[1]:
+            break
+    if number:
+        raise _errors.refused(f"ftruncate of the pool's memory ({plan.total_size} bytes of address space)", number)
     if fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0:
         raise _errors.refused("fcntl(F_ADD_SEALS)", errno)
-    return 0
+    return most
 
 
 cdef int map_region(fl_region *r, int fd, fl_plan *plan) except -1:

@@ -23,7 +23,7 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef uint32_t slot
     pool.still_open()  # pickling runs code of the user's, and other threads
     if size > pool.max_payload:
-        raise _errors.PayloadTooLarge(f"the request has {size} bytes, max_payload is {pool.max_payload}")
+        raise pool.too_large("the request", size)
     if not pool.free_count and (pool.queued & 31) == 0:
         pool.collect()
     if pool.free_count and pool.first == NULL and not pool.paused:

@@ -146,8 +146,7 @@ cdef object unpack_reply(CoreFuture f):
     if kind == FL_REPLY_REFUSED:
         raise _Raised(RuntimeError((f._value or b"").decode("utf-8", "replace")))
     if kind == FL_REPLY_TOO_LARGE:
-        raise _Raised(_errors.PayloadTooLarge(f"the result of {f.callable.name}() has {f.scalar} bytes, "
-                                              f"max_payload is {f._value}"))
+        raise _Raised(f._value)
     if kind == FL_REPLY_NO_REQUEST or kind == FL_REPLY_NO_ROOM:
         raise _Raised(_errors.refused(f"{f.callable.name}(): mmap of {f.scalar} bytes in the worker, for the "
                                       f"{'arguments' if kind == FL_REPLY_NO_REQUEST else 'result'}", f.code))

@@ -49,6 +49,9 @@
 #define FL_MAX_SLOTS 32768u
 #define FL_MAX_SLOT_SIZE (1u << 30)
 #define FL_MAX_FUNCTIONS 65536u
+#define FL_FUNCTION_SHARE 256u /* bytes of descriptions for which there is a place in the table */
+#define FL_LEAST_DESCRIPTIONS (2u * FL_GRAIN)
+#define FL_GOOD_PAYLOAD (UINT64_C(32) << 20) /* where a file may not be large: slots for such before more slots */
 /* Halves of windows that one process keeps mapped. The kernel allows a process
  * 65530 mappings (vm.max_map_count), for all its pools and all else in it. */
 #define FL_MOST_WINDOWS 4096u
@@ -71,7 +74,7 @@ struct fl_plan {
     uint32_t slot_size;     /* bytes of the request area, and of the reply area */
     uint32_t slot_stride;   /* from one slot to the next */
     uint32_t ring_size;     /* entries, a power of two, at least 4 * slots */
-    uint32_t reserved;
+    uint32_t functions;     /* places in their table */
     uint64_t max_payload;   /* most bytes of one request or reply */
     uint64_t half_size;     /* one half of a window: max_payload, rounded up */
     uint64_t functions_at, pids_at, ring_at, notices_at, states_at, blocks_at, flags_at, slots_at, orders_at;
@@ -240,15 +243,28 @@ static inline void fl_pause(void)
 /* Can there be such a region? Only then does nothing below overflow, and is
  * every offset a valid off_t. */
 static inline bool fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t slot_size,
-                                      uint64_t max_payload)
+                                      uint64_t max_payload, uint64_t descriptions)
 {
-    return workers && workers <= FL_MAX_WORKERS && slots && slots <= FL_MAX_SLOTS &&
+    return descriptions >= FL_LEAST_DESCRIPTIONS && descriptions <= UINT64_C(1) << 61 &&
+           descriptions % FL_GRAIN == 0 && workers && workers <= FL_MAX_WORKERS && slots && slots <= FL_MAX_SLOTS &&
            slot_size <= FL_MAX_SLOT_SIZE && max_payload <= (UINT64_C(1) << 60) / slots;
+}
+
+static inline uint64_t fl_half_size(uint64_t max_payload)
+{
+    return fl_round(max_payload ? max_payload : 1, FL_GRAIN);
+}
+
+/* Room for the largest initializer that may be a payload, and for the
+ * descriptions of every function that the table can name. */
+static inline uint64_t fl_descriptions_wanted(uint64_t max_payload)
+{
+    return fl_half_size(max_payload) + (UINT64_C(1) << 30);
 }
 
 /* Fill in sizes and offsets of a possible region. */
 static inline void fl_layout_plan(struct fl_plan *h, uint32_t workers, uint32_t slots,
-                                  uint32_t slot_size, uint64_t max_payload)
+                                  uint32_t slot_size, uint64_t max_payload, uint64_t descriptions)
 {
     uint64_t at = fl_round(sizeof(struct fl_header), FL_PAIR);
     uint32_t ring_size = 64;
@@ -264,8 +280,10 @@ static inline void fl_layout_plan(struct fl_plan *h, uint32_t workers, uint32_t 
     h->slot_stride = (uint32_t)fl_round(sizeof(struct fl_slot) + 2 * (uint64_t)h->slot_size, FL_PAIR);
     h->ring_size = ring_size;
     h->max_payload = max_payload;
-    h->half_size = fl_round(max_payload ? max_payload : 1, FL_GRAIN);
-    h->functions_at = at, at = fl_round(at + sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR);
+    h->half_size = fl_half_size(max_payload);
+    h->functions = descriptions / FL_FUNCTION_SHARE < FL_MAX_FUNCTIONS
+                       ? (uint32_t)(descriptions / FL_FUNCTION_SHARE) : FL_MAX_FUNCTIONS;
+    h->functions_at = at, at = fl_round(at + sizeof(struct fl_function) * (uint64_t)h->functions, FL_PAIR);
     h->pids_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
     h->orders_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
     h->ring_at = at, at = fl_round(at + 8 * (uint64_t)ring_size, FL_GRAIN);
@@ -276,11 +294,42 @@ static inline void fl_layout_plan(struct fl_plan *h, uint32_t workers, uint32_t 
     h->slots_at = at, at += (uint64_t)h->slot_stride * slots;
     h->base_size = fl_round(at, FL_GRAIN);
     h->descriptions_at = h->base_size;
-    /* Room for the largest initializer that may be a payload, and for the
-     * descriptions of every function that the table can name. */
-    h->descriptions_size = h->half_size + (UINT64_C(1) << 30);
-    h->windows_at = h->descriptions_at + fl_round(h->descriptions_size, FL_GRAIN);
+    h->descriptions_size = descriptions;
+    h->windows_at = h->descriptions_at + descriptions;
     h->total_size = h->windows_at + 2 * h->half_size * slots;
+}
+
+/* Parent: such a region in a file of at most `most` bytes. If it is longer, with
+ * room for fewer descriptions; with as many slots as there is room for where each
+ * has payloads of FL_GOOD_PAYLOAD, but one more than workers in any case; and with
+ * payloads as large as then fit. False: not even the smallest fits. */
+static inline bool fl_layout_fit(struct fl_plan *h, uint32_t workers, uint32_t slots, uint32_t slot_size,
+                                 uint64_t max_payload, uint64_t most)
+{
+    uint64_t descriptions = fl_descriptions_wanted(max_payload), room = most / 16 / FL_GRAIN * FL_GRAIN;
+    uint64_t good = max_payload < FL_GOOD_PAYLOAD ? max_payload : FL_GOOD_PAYLOAD;
+    uint32_t least = slots < workers + 1 ? slots : workers + 1;
+
+    fl_layout_plan(h, workers, slots, slot_size, max_payload, descriptions);
+    if (h->total_size <= most)
+        return true;
+    if (descriptions > room)
+        descriptions = room > FL_LEAST_DESCRIPTIONS ? room : FL_LEAST_DESCRIPTIONS;
+    while (least < slots) { /* the most slots that fit, by halves */
+        uint32_t middle = slots - (slots - least) / 2;
+
+        fl_layout_plan(h, workers, middle, slot_size, good, descriptions);
+        if (h->total_size <= most)
+            least = middle;
+        else
+            slots = middle - 1;
+    }
+    fl_layout_plan(h, workers, least, slot_size, 0, descriptions);
+    if (h->total_size > most)
+        return false;
+    room = h->half_size + (most - h->total_size) / (2 * (uint64_t)least) / FL_GRAIN * FL_GRAIN;
+    fl_layout_plan(h, workers, least, slot_size, max_payload < room ? max_payload : room, descriptions);
+    return true;
 }
 
 /* Compute this process's pointers, from a plan that is known to be right. */
@@ -332,10 +381,10 @@ static inline const char *fl_region_attach(struct fl_region *r, int fd)
         return "this is not a fuload region (wrong magic number)";
     if (plan.version != FL_VERSION)
         return "the region has another protocol version";
-    if (!fl_layout_possible(plan.workers, plan.slots, plan.slot_size, plan.max_payload))
+    if (!fl_layout_possible(plan.workers, plan.slots, plan.slot_size, plan.max_payload, plan.descriptions_size))
         return "the region's header names an impossible number or size of workers or slots";
     memset(&again, 0, sizeof again);
-    fl_layout_plan(&again, plan.workers, plan.slots, plan.slot_size, plan.max_payload);
+    fl_layout_plan(&again, plan.workers, plan.slots, plan.slot_size, plan.max_payload, plan.descriptions_size);
     if (memcmp(&again, &plan, sizeof plan) != 0 || plan.total_size != (uint64_t)st.st_size)
         return "the region's header and size do not agree";
     base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -345,7 +345,7 @@ static inline const struct fl_description *fl_description_map(const struct fl_re
     uint64_t start;
     char *at;
 
-    if (!id || id >= FL_MAX_FUNCTIONS)
+    if (!id || id >= h->functions)
         return NULL;
     f = r->functions[id];
     if (f.at < h->descriptions_at || f.at % FL_LINE || f.length < sizeof *d ||

@@ -224,7 +224,7 @@ const char *fl_attach(struct fl_worker *w)
     prctl(PR_SET_NAME, h->name);
     w->cursor = fl_ring_head(&w->region);
     w->windows = calloc(plan->slots, sizeof *w->windows);
-    w->callables = calloc(FL_MAX_FUNCTIONS, sizeof *w->callables);
+    w->callables = calloc(plan->functions, sizeof *w->callables);
     w->siblings = calloc(plan->workers, sizeof *w->siblings);
     if (!w->windows || !w->callables || !w->siblings)
         return "out of memory";

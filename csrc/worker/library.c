@@ -172,7 +172,7 @@ const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, cha
 {
     const struct fl_description *d;
 
-    if (id < FL_MAX_FUNCTIONS && w->callables[id])
+    if (id < w->region.plan.functions && w->callables[id])
         return w->callables[id];
     fl_check_descriptors(w);
     d = fl_description_map(&w->region, id);

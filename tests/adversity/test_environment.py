@@ -289,22 +289,6 @@ report(outcome=outcome)
     assert p.reports()["outcome"] in ("said", 3)
 
 
-def test_file_size_limit(program):
-    """The region has the size of all windows: RLIMIT_FSIZE must not end the program by SIGXFSZ."""
-    p = program("""
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-try:
-    executor = FuloadExecutor(2)
-    outcome = executor.submit(libc.abs, -3).result(timeout=15)
-except OSError as error:
-    outcome = "said" if not isinstance(error, TimeoutError) else "hangs"
-report(outcome=outcome)
-""")
-    assert p.exit() == 0, p.errors()
-    assert p.reports()["outcome"] in ("said", 3)
-
-
 def test_limits_of_this_process_are_sane():
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64
     assert os.path.exists("/proc/self/fd")

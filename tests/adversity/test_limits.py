@@ -238,3 +238,90 @@ def test_an_exception_of_which_nothing_can_be_said(pool):
     executor = pool(1)
     assert type(executor.submit(raise_it).exception(timeout=30)) is RuntimeError
     assert executor.submit(abs, -3).result(timeout=30) == 3
+
+
+# ---- the size of files
+
+FILE_SIZE = """
+import resource
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # not every program ignores it, as Python does
+libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
+
+def both_ways(executor, size):
+    data = bytearray(size)
+    executor.submit(libc.memset, data, 5, size).result(timeout=30)
+    return data.count(5) == size
+"""
+
+
+def test_a_soft_limit_of_file_sizes_is_no_limit(program):
+    p = program(FILE_SIZE + """
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
+with FuloadExecutor(2) as executor:
+    report(limit=resource.getrlimit(resource.RLIMIT_FSIZE), works=both_ways(executor, 30 << 20))
+""")
+    assert p.exit() == 0, p.errors()
+    assert p.reports() == {"limit": [1 << 16, resource.RLIM_INFINITY], "works": True}
+
+
+@pytest.mark.parametrize(("limit", "payload"), [(1 << 20, 50_000), (2 << 20, 200_000), (64 << 20, 8 << 20), (1 << 30, 30 << 20)])
+def test_a_pool_fits_the_limit_of_file_sizes(program, limit, payload):
+    p = program(FILE_SIZE + f"""
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit} // 2, {limit}))
+    with FuloadExecutor(2, max_payload=40 << 20) as executor:
+        works = both_ways(executor, {payload})
+        numbers = [f.result(timeout=30) for f in [executor.submit(libc.abs, -i) for i in range(3000)]]
+        squares = list(executor.map(zoo.square, range(500)))
+        futures = [executor.submit(bytes, {payload}) for _ in range(5)]
+        works = works and all(len(f.result(timeout=30)) == {payload} for f in futures)
+        size = min({limit}, 39 << 20)
+        for name, task, argument in (("request", len, bytes(size)), ("result", bytes, size), ("more", bytes, 41 << 20)):
+            try:
+                executor.submit(task, argument).result(timeout=30)
+            except ValueError as error:
+                report(**{{name: f"{{type(error).__name__}}: {{error}}"}})
+        report(works=works, numbers=numbers == list(range(3000)), squares=squares == [i * i for i in range(500)])
+""")
+    assert p.exit(60) == 0, p.errors()
+    said = p.reports()
+    assert said["works"] and said["numbers"] and said["squares"]
+    assert "max_payload is 41943040" in said["more"]
+    for text in [said["request"], said["result"]] if limit < 1 << 30 else []:
+        assert text.startswith("PayloadTooLarge") and "RLIMIT_FSIZE, ulimit -f" in text and f" {limit} " in text
+        assert "max_workers" in text and "slots" in text
+    assert p.errors() == ""
+
+
+def test_no_pool_fits_the_limit_of_file_sizes(program):
+    p = program(LEFT + FILE_SIZE + """
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+before = left()
+try:
+    FuloadExecutor(2)
+except OSError as error:
+    report(said=str(error), left=left() == before)
+try:
+    FuloadExecutor(1, slots=1, slot_size=64)
+except OSError as error:
+    report(again=str(error))
+""")
+    assert p.exit() == 0, p.errors()
+    for text in (p.reports()["said"], p.reports()["again"]):
+        assert all(word in text for word in ("300000", "RLIMIT_FSIZE", "max_workers=", "slots=", "slot_size=")), text
+    assert p.reports()["left"]
+
+
+def test_many_functions_where_there_is_room_for_few(program):
+    """Python functions are pickled with each task then; C functions say why not."""
+    p = program(FILE_SIZE + """
+for i in range(700):
+    exec(f"def function{i}(): return {i}")
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    with FuloadExecutor(1) as executor:
+        got = [executor.submit(globals()[f"function{i}"]).result(timeout=30) for i in range(700)]
+        report(got=got == list(range(700)), c=executor.submit(libc.abs, -1).result(timeout=30))
+""")
+    assert p.exit(60) == 0, p.errors()
+    assert p.reports() == {"got": True, "c": 1}

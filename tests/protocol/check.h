@@ -135,7 +135,7 @@ static inline void open_region(struct fl_region *r, uint32_t workers, uint32_t s
     int fd = memfd_create("fuload-test", MFD_CLOEXEC);
 
     memset(&plan, 0, sizeof plan);
-    fl_layout_plan(&plan, workers, slots, slot_size, max_payload);
+    fl_layout_plan(&plan, workers, slots, slot_size, max_payload, fl_descriptions_wanted(max_payload));
     if (fd < 0 || ftruncate(fd, (off_t)plan.total_size) != 0)
         give_up("memfd");
     base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

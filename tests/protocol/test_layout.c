@@ -103,7 +103,7 @@ static bool numbers_refused(uint32_t workers, uint32_t slots, uint32_t slot_size
     bool is;
 
     memset(&h, 0, sizeof h);
-    fl_layout_plan(&h, workers, slots, slot_size, max_payload);
+    fl_layout_plan(&h, workers, slots, slot_size, max_payload, fl_descriptions_wanted(max_payload));
     if (ftruncate(fd, (off_t)h.total_size) != 0 || pwrite(fd, &h, sizeof h, 0) != sizeof h) {
         close(fd);
         return true; /* such a file there cannot be */
@@ -137,12 +137,15 @@ static void possible_numbers_do_not_overflow(void)
     struct fl_plan h;
     size_t i, k;
 
-    CHECK(fl_layout_possible(FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_SLOT_SIZE, UINT64_C(1) << 45));
+    CHECK(fl_layout_possible(FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_SLOT_SIZE, UINT64_C(1) << 45,
+                             fl_descriptions_wanted(UINT64_C(1) << 45)));
     for (i = 0; i < LENGTH(payloads); i++)
         for (k = 0; k < LENGTH(slots); k++) {
-            if (!fl_layout_possible(FL_MAX_WORKERS, slots[k], FL_MAX_SLOT_SIZE, payloads[i]))
+            if (!fl_layout_possible(FL_MAX_WORKERS, slots[k], FL_MAX_SLOT_SIZE, payloads[i],
+                                    fl_descriptions_wanted(payloads[i])))
                 continue;
-            fl_layout_plan(&h, FL_MAX_WORKERS, slots[k], FL_MAX_SLOT_SIZE, payloads[i]);
+            fl_layout_plan(&h, FL_MAX_WORKERS, slots[k], FL_MAX_SLOT_SIZE, payloads[i],
+                           fl_descriptions_wanted(payloads[i]));
             CHECK(h.slot_stride >= sizeof(struct fl_slot) + 2 * (uint64_t)h.slot_size);
             CHECK(h.half_size >= payloads[i]);
             CHECK(h.total_size < (uint64_t)INT64_MAX);
@@ -156,8 +159,8 @@ static void one_wrong_bit_is_refused(void)
     static const struct { size_t at, size; } fields[] = {
 #define FIELD(name) {offsetof(struct fl_plan, name), sizeof ((struct fl_plan *)0)->name}
         FIELD(magic), FIELD(version), FIELD(header_size), FIELD(workers), FIELD(slots), FIELD(slot_size),
-        FIELD(slot_stride), FIELD(ring_size), FIELD(max_payload), FIELD(half_size), FIELD(pids_at), FIELD(orders_at),
-        FIELD(ring_at),
+        FIELD(slot_stride), FIELD(ring_size), FIELD(functions), FIELD(max_payload), FIELD(half_size), FIELD(pids_at),
+        FIELD(orders_at), FIELD(ring_at),
         FIELD(states_at), FIELD(blocks_at), FIELD(flags_at), FIELD(functions_at), FIELD(slots_at),
         FIELD(base_size), FIELD(descriptions_at), FIELD(descriptions_size), FIELD(windows_at),
         FIELD(total_size),
@@ -215,16 +218,17 @@ static void check_pieces(const struct piece *p, size_t count, uint64_t total)
     CHECK(p[count - 1].at + p[count - 1].size == total);
 }
 
-static void check_plan(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload)
+static void check_plan(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
+                       uint64_t descriptions)
 {
     struct fl_plan h;
 
     memset(&h, 0, sizeof h);
-    fl_layout_plan(&h, workers, slots, slot_size, max_payload);
+    fl_layout_plan(&h, workers, slots, slot_size, max_payload, descriptions);
     {
         const struct piece pieces[] = {
             {0, sizeof(struct fl_header), FL_PAIR},
-            {h.functions_at, sizeof(struct fl_function) * (uint64_t)FL_MAX_FUNCTIONS, FL_PAIR},
+            {h.functions_at, sizeof(struct fl_function) * (uint64_t)h.functions, FL_PAIR},
             {h.pids_at, 8 * (uint64_t)workers, FL_PAIR},
             {h.orders_at, 8 * (uint64_t)workers, FL_PAIR},
             {h.ring_at, 8 * (uint64_t)h.ring_size, FL_PAIR},
@@ -254,10 +258,53 @@ static void nothing_overlaps(void)
     for (i = 0; i < LENGTH(counts); i++)
         for (k = 0; k < LENGTH(sizes); k++)
             for (m = 0; m < LENGTH(payloads); m++) {
-                check_plan(1, counts[i], sizes[k], payloads[m]);
-                check_plan(FL_MAX_WORKERS, counts[i], sizes[k], payloads[m]);
-                check_plan(counts[i] % FL_MAX_WORKERS + 1, 17, sizes[k], payloads[m]);
+                uint64_t descriptions = fl_descriptions_wanted(payloads[m]);
+
+                check_plan(1, counts[i], sizes[k], payloads[m], descriptions);
+                check_plan(FL_MAX_WORKERS, counts[i], sizes[k], payloads[m], FL_LEAST_DESCRIPTIONS);
+                check_plan(counts[i] % FL_MAX_WORKERS + 1, 17, sizes[k], payloads[m], 5 * FL_LEAST_DESCRIPTIONS);
             }
+}
+
+/* Whatever fits is a possible region, no larger than it may be and no smaller
+ * than it need be. */
+static void a_short_file_holds_what_fits(void)
+{
+    static const uint32_t workers[] = {1, 2, 64, 1000}, slots[] = {1, 2, 3, 65, 1024, 32768}, sizes[] = {64, 4096, 1 << 20};
+    static const uint64_t payloads[] = {0, 100, 1 << 20, 1 << 30, UINT64_C(1) << 45};
+    struct fl_plan h, least;
+    uint64_t most;
+    size_t i, k, m, n;
+
+    for (i = 0; i < LENGTH(workers); i++)
+        for (k = 0; k < LENGTH(slots); k++)
+            for (m = 0; m < LENGTH(sizes); m++)
+                for (n = 0; n < LENGTH(payloads); n++)
+                    for (most = 100000; most && most < UINT64_C(1) << 58; most = most * 3 / 2) {
+                        uint32_t few = slots[k] < workers[i] + 1 ? slots[k] : workers[i] + 1;
+                        bool fits;
+
+                        memset(&h, 0, sizeof h);
+                        memset(&least, 0, sizeof least);
+                        fits = fl_layout_fit(&h, workers[i], slots[k], sizes[m], payloads[n], most);
+                        fl_layout_plan(&least, workers[i], few, sizes[m], 0, FL_LEAST_DESCRIPTIONS);
+                        if (!fits) {
+                            CHECK(least.total_size > most / 16 * 15);
+                            continue;
+                        }
+                        CHECK(fl_layout_possible(h.workers, h.slots, h.slot_size, h.max_payload, h.descriptions_size));
+                        CHECK(h.total_size <= most && h.workers == workers[i] && h.slot_size >= sizes[m]);
+                        CHECK(h.slots >= few && h.slots <= slots[k] && h.max_payload <= payloads[n]);
+                        CHECK(h.functions >= 512 && h.functions <= FL_MAX_FUNCTIONS);
+                        /* Not one grain more for each payload, unless they are as large as was asked. */
+                        CHECK(h.max_payload == payloads[n] || h.total_size + 2 * FL_GRAIN * (uint64_t)h.slots > most);
+                        /* Many slots only with good payloads. */
+                        CHECK(h.slots == few || h.max_payload >= (payloads[n] < FL_GOOD_PAYLOAD ? payloads[n] : FL_GOOD_PAYLOAD));
+                    }
+    CHECK(fl_layout_fit(&h, 2, 1024, 4096, 1 << 30, UINT64_MAX) && h.slots == 1024 && h.max_payload == 1 << 30);
+    CHECK(fl_layout_fit(&h, 2, 1024, 4096, 1 << 30, 1 << 20) && h.slots == 3);
+    CHECK(fl_layout_fit(&h, 2, 1024, 4096, 1 << 30, 64 << 20) && h.max_payload > 9 << 20);
+    CHECK(!fl_layout_fit(&h, 2, 1024, 4096, 1 << 30, 500000));
 }
 
 static void slots_keep_their_distance(void)
@@ -368,6 +415,7 @@ int main(void)
     RUN(one_wrong_bit_is_refused);
     RUN(each_reason_is_named);
     RUN(nothing_overlaps);
+    RUN(a_short_file_holds_what_fits);
     RUN(slots_keep_their_distance);
     RUN(windows_grow_and_keep_their_content);
     RUN(windows_are_apart);
