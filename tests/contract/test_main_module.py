@@ -285,6 +285,24 @@ def test_a_program_without_a_guard_that_starts_processes(python, tmp_path):
     assert output([python, "program.py"], cwd=tmp_path) == "RuntimeError True\n"
 
 
+def test_a_function_below_the_guard(python, tmp_path):
+    """The error says what to do."""
+    (tmp_path / "program.py").write_text(
+        "from fuload_exec import FuloadExecutor\n"
+        "if __name__ == '__main__':\n"
+        "    def f(n): return n\n"
+        "    class Box: pass\n"
+        "    with FuloadExecutor(1) as executor:\n"
+        "        for future in (executor.submit(f, 1), executor.submit(id, Box())):\n"
+        "            try:\n"
+        "                print(future.result() and 'there')\n"
+        "            except Exception as error:\n"
+        "                print(type(error).__name__, error)\n"
+    )
+    for line in output([python, "program.py"], cwd=tmp_path).splitlines():
+        assert line == "there" or line.startswith("UnpickleError ") and "under \"if __name__ == '__main__':\"" in line
+
+
 def test_a_pool_at_the_top_level_of_a_program(python, tmp_path):
     """Making it is harmless, as with the standard's; in workers it can be used
     once the program is imported."""

@@ -16,6 +16,7 @@ import math
 import operator
 import os
 import pickle
+import re
 import signal
 import struct
 import sys
@@ -24,6 +25,7 @@ from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import cloudpickle
 import numpy
 import pytest
 from gates import pass_gate
@@ -446,6 +448,89 @@ def test_a_function_of_a_module_that_the_worker_cannot_import(tmp_path):
             assert executor.submit(same, 1).result() == 1
     finally:
         del sys.modules["only_here"]
+
+
+# -- what the errors say --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "kwargs", "part"),
+    [(same, [threading.Lock], {}, r"argument 1 of same\(\) \(lock\)"),
+     (arguments, [int, lambda: [threading.Lock()]], {}, r"argument 2 of arguments\(\) \(list\)"),
+     (arguments, [int], {"key": threading.Lock}, r"argument 'key' of arguments\(\) \(lock\)"),
+     (functools.partial(same, threading.Lock()), [], {}, r"the function partial\(\)"),
+     (arguments, [lambda: (i for i in ())], {}, r"argument 1 of arguments\(\) \(generator\).*; a list of what it yields can"),
+     (arguments, [lambda: sys.stdout], {}, r"argument 1 of arguments\(\)")],
+)
+def test_what_cannot_be_pickled_is_named(task, args, kwargs, part):
+    """The class of the error stays; what pickle has said, too."""
+    args, kwargs = [make() for make in args], {key: make() for key, make in kwargs.items()}
+    for value in (*args, *kwargs.values(), task):
+        try:
+            cloudpickle.dumps(value)
+        except Exception as failed:
+            reason = failed
+    with FuloadExecutor(1) as executor:
+        error = executor.submit(task, *args, **kwargs).exception()
+        assert type(error) is type(reason) and re.match(part, str(error)) and " cannot be pickled: " in str(error)
+
+
+class OwnError(Exception):
+    pass
+
+
+class OwnReason:
+    def __reduce__(self):
+        raise OwnError("mine")
+
+
+def test_an_error_of_the_programs_own_while_pickling_is_left_alone():
+    with FuloadExecutor(1) as executor:
+        error = executor.submit(same, OwnReason()).exception()
+        assert type(error) is OwnError and error.args == ("mine",)
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 2])
+def test_errors_of_map_name_the_users_function(chunksize):
+    with FuloadExecutor(1) as executor:
+        with pytest.raises(UnpickleError, match=r"the arguments of same\(\) cannot be rebuilt in the worker: LookupError"):
+            list(executor.map(same, [Homesick(), Homesick(), Homesick()], chunksize=chunksize))
+        with pytest.raises(UnpickleError, match=r"the result of give\(\) cannot be rebuilt"):
+            list(executor.map(give, range(3), chunksize=chunksize))
+        with pytest.raises(TypeError, match=r"argument 1 of same\(\) \(lock\) cannot be pickled: "):
+            list(executor.map(same, [threading.Lock()] * 3, chunksize=chunksize))
+        with pytest.raises(TypeError, match=r"the result of locked\(\) \(lock\) cannot be pickled: "):
+            list(executor.map(locked, range(3), chunksize=chunksize))
+        with pytest.raises(UnpickleError, match=r"^fail_with_two\(\) raised TwoArguments: 1 2; .*TypeError"):
+            list(executor.map(fail_with_two, range(3), chunksize=chunksize))
+        with pytest.raises(WorkerCrashed) as caught:
+            list(executor.map(exit_with, [3, 4, 5], chunksize=chunksize))
+        assert caught.value.task == "exit_with(3)" + (", the first of 2 calls" if chunksize == 2 else "")
+
+
+def give(_):
+    return Homesick()
+
+
+def locked(_):
+    return threading.Lock()
+
+
+def fail_with_two(n):
+    raise TwoArguments(1, 2)
+
+
+def exit_with(code):
+    os._exit(code)
+
+
+def test_what_an_exception_said_that_cannot_be_rebuilt():
+    with FuloadExecutor(1) as executor:
+        error = executor.submit(fail_with_two_arguments).exception()
+        assert str(error).startswith("fail_with_two_arguments() raised TwoArguments: 1 2; ")
+        assert "in fail_with_two_arguments" in str(error.__cause__.__cause__)
+        error = executor.submit(fail_unpicklably).exception()
+        assert "UnpicklableError cannot be pickled" in str(error) and "lock object" in str(error)
 
 
 # -- the worker ---------------------------------------------------------------------------

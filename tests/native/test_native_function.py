@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import ctypes as c
 import errno
+import gc
 import multiprocessing
 import pathlib
 import pickle
 import re
+import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
@@ -259,3 +261,36 @@ def test_a_relative_path_stays_the_same_file(tmp_path, monkeypatch):
 def test_names_without_null_characters():
     with pytest.raises(ValueError, match="name must have no null character"):
         NativeFunction("libm.so.6", "cos\0sin", None, [])
+
+
+def test_copies_are_known_by_what_they_say(monkeypatch):
+    """A copy opens no library here."""
+    opened = []
+
+    class Watched(c.CDLL):
+        def __init__(self, *args, **options):
+            opened.append(args)
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(c, "CDLL", Watched)
+    stream = pickle.dumps(NativeFunction("libm.so.6", "fabs", c.c_double, [c.c_double]))
+    with FuloadExecutor(1) as executor:
+        assert [executor.submit(pickle.loads(stream), -n).result() for n in range(5)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+        assert len(opened) == 1
+        assert list(executor.map(pickle.loads(stream), [-1, -2])) == [1.0, 2.0]
+        other = NativeFunction("libm.so.6", "fabs", c.c_double, [c.c_double], use_errno=True)
+        assert executor.submit(other, -1.0).result() == 1.0 and len(opened) == 2
+
+
+def test_copies_are_not_kept():
+    stream = pickle.dumps(POW)
+    with FuloadExecutor(1) as executor:
+        executor.submit(POW, 2.0, 3.0).result()
+        copies = []
+        for _ in range(1000):
+            made = pickle.loads(stream)
+            copies.append(weakref.ref(made))
+            executor.submit(made, 2.0, 3.0).result()
+            del made
+        gc.collect()
+        assert [ref() for ref in copies] == [None] * 1000
