@@ -224,8 +224,9 @@ cdef tuple found_in_library(object fn):
         raise TypeError(f"this function of {library._name} has no name, since a prototype made it: take it from the "
                         f"library as an attribute")
     if not isinstance(name, str) or not isinstance(library, ctypes.CDLL):
-        raise TypeError(f"{name or 'this function'}() was made from an address or a Python callable, not taken from a "
-                        f"library: only functions of a ctypes.CDLL can be called in a worker")
+        raise TypeError(f"{name + '()' if isinstance(name, str) else 'this ctypes function'} was made from an address or a "
+                        f"Python callable, not taken from a library: only functions of a ctypes.CDLL can be called in "
+                        f"a worker")
     if type(fn)._flags_ & 4:
         raise TypeError(f"{name}() belongs to a ctypes.PyDLL: it needs the interpreter's lock, and workers for C "
                         f"functions have no interpreter")
@@ -263,6 +264,25 @@ def native_task(Pool pool, path, str name):
     c.id = pool.describe(description(FL_DESCRIBE_TASK, 0, b"", os.fsencode(path or "") + b"\0",
                                      name.encode() + b"\0", b""))
     return c
+
+
+def mapped_file(uintptr_t address):
+    """The path of the file that is mapped there, or None."""
+    cdef char path[4096 + 16]
+    return os.fsdecode(path) if fuload_mapped_file(address, path, sizeof(path)) else None
+
+
+cdef int refuse_foreign(object fn) except -1:
+    """A C function that another library has made says that it cannot be pickled,
+    in words that are no help."""
+    kind = type(fn).__module__
+    if type(fn) is not BuiltinType and not (isinstance(kind, str) and kind.startswith(("numba.", "_cffi_backend"))):
+        return 0
+    from ._foreign import how_to_pass
+    told = how_to_pass(fn)
+    if told is not None:
+        raise TypeError(f"{getattr(fn, '__name__', repr(fn))} {told}")
+    return 0
 
 
 def function_library(fn):

@@ -354,6 +354,7 @@ cdef class Pool:
         else:
             c = describe_python(self, fn)
         if c is None:
+            refuse_foreign(fn)
             return None
         known = self.known
         c.reference = weakref.ref(fn, lambda _: known.pop(key, None))

@@ -244,6 +244,11 @@ def explained(
 
 
 def _advice(value: object, said: str, what: str) -> str:
+    from ._foreign import how_to_pass
+
+    foreign = how_to_pass(value)
+    if foreign is not None:
+        return f"; it {foreign}"
     if "inheritance" in said:  # a lock or queue of multiprocessing's
         return "; give it to the workers by initargs"
     if "generator" in said or "iterator" in said:
