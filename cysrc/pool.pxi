@@ -19,8 +19,11 @@ cdef enum:
 ctypedef struct Seat:
     bint taken      # wanted, alive, or dead and not yet buried
     bint ended      # dead
+    bint serves     # it was seen to: SIGUSR1 does it no harm
     uint32_t pid    # 0 until that is known
     uint64_t seen   # the last audit that found it with a task
+    uint64_t called # its state's word after it was roused last
+    uint32_t deaf   # how often it did not change that since
 
 
 cdef class Pool:
@@ -73,6 +76,7 @@ cdef class Pool:
     cdef uint64_t audits, seen_finished, seen_submitted
     cdef uint32_t looks_without_audit
     cdef bint seen_ready
+    cdef bint strays               # somebody may run a task of which nothing is known any more
     cdef readonly int owner        # the process that made the pool
     cdef int forks
     cdef readonly str name
@@ -531,6 +535,7 @@ cdef class Pool:
                 ready += 1
             else:
                 self.seats[fl_word_owner(word) - 1].seen = self.audits
+                self.seats[fl_word_owner(word) - 1].serves = True
                 future = <CoreFuture>self.futures[slot]
                 if future.limit_ns and not future.started_ns:
                     future.started_ns = fl_slot_began(fl_slot_at(&self.region, slot))
@@ -547,15 +552,29 @@ cdef class Pool:
             feed(self)
         return 0
 
+    cdef bint signal(self, uint32_t index) noexcept:
+        """Call a worker that has no task, whatever its word says that it does."""
+        if fl_bell_call(&self.region, index, 0) or self.seats[index].serves or self.worker_attached(index):
+            return fuload_ring(self.bell.pidfds[index], self.bell.alarm)
+        return False
+
     cdef int rouse(self) except -1:
         """Tasks are ready and nobody claims them: signal every worker that has
-        none, whatever it says that it does, and start what is missing."""
+        none, whatever it says that it does, and start what is missing. One that
+        does not come runs something else, if memory was overwritten: it is ended."""
         cdef uint32_t i
+        cdef Seat *seat
         for i in range(self.region.plan.workers):
-            if self.bell.pidfds[i] >= 0 and self.seats[i].seen != self.audits and \
-                    fl_load(&self.region.blocks[i].attached):
-                fl_bell_call(&self.region, i, 0)
-                fuload_ring(self.bell.pidfds[i], self.bell.alarm)
+            seat = &self.seats[i]
+            if seat.seen == self.audits or fl_load(&self.region.states[i]) != seat.called:
+                seat.deaf = 0
+            elif self.strays:
+                seat.deaf += 1
+                if seat.deaf >= (DEAF_LOOKS if seat.serves else STARTING_LOOKS) and self.bell.pidfds[i] >= 0:
+                    self.kill(i)
+            if seat.seen != self.audits:
+                self.signal(i)
+                seat.called = fl_load(&self.region.states[i])
         return self.watch_ring()
 
     # -- waiting and collecting -----------------------------------------------------
@@ -705,6 +724,8 @@ cdef class Pool:
         """The worker's process. It may have replied before the supervisor has
         heard that it was started: then what it says counts, if that is a child of ours."""
         cdef Seat *seat = &self.seats[owner - 1]
+        if not seat.serves:
+            seat.serves = True
         if not seat.pid and fuload_is_child(<int>said):
             seat.pid = said
         return seat.pid
@@ -1160,7 +1181,7 @@ cdef class Pool:
         fl_store(&self.region.pids[index], 0)
         self.seats[index].ended = True
 
-    def worker_attached(self, uint32_t index):
+    cpdef bint worker_attached(self, uint32_t index) noexcept:
         """Whether it has found the region and serves."""
         return fl_load(&self.region.blocks[index].attached) != 0
 
@@ -1322,6 +1343,7 @@ cdef class Pool:
         """This worker may still write into a slot whose task has ended: the slot is
         given back at its burial. At once if there is no such worker."""
         if not self.lives(owner) or self.bell.pidfds[owner - 1] < 0:
+            self.strays = True
             self.cool_down(slot)
             return self.free_slot(slot)
         fl_store(<fl_word *>fl_slot_at(&self.region, slot), fl_slot_word(self.generations[slot], owner, FL_CONDEMNED))
@@ -1499,10 +1521,7 @@ cdef class Pool:
             return
         fl_store(&self.region.header.leave, 1)
         for i in range(self.region.plan.workers):
-            # None has a task: who does not say that it sleeps is signalled, too.
-            fl_bell_call(&self.region, i, 0)
-            if fl_load(&self.region.blocks[i].attached):
-                fuload_ring(self.bell.pidfds[i], self.bell.alarm)
+            self.signal(i)  # none has a task
 
     def wake_blocked(self):
         """Threads that wait in submit() for room look again."""

@@ -215,6 +215,8 @@ cdef enum:
     TICK_MS = 1                 # how often the collector looks at work that nobody claims
     DOZE_MS = 4                 # how often it looks at the flags while chunks of maps are under way
     QUIET_TICKS = 8             # after so many without such work it sleeps for good
+    DEAF_LOOKS = 20             # so many looks of the supervisor a worker may not answer, if there are strays
+    STARTING_LOOKS = 120        # the same for one that may not have begun to serve
     PATIENT_TICKS = 30          # after so many without a claim, one more is woken
     LOOK_NS = 20000000          # submit() looks at SIGINT's handler after such a pause
     WORTH_A_WAKE_NS = 50000     # tasks that take longer are worth waking another worker
