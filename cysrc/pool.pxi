@@ -20,6 +20,7 @@ ctypedef struct Seat:
     bint taken      # wanted, alive, or dead and not yet buried
     bint ended      # dead
     bint serves     # it was seen to: SIGUSR1 does it no harm
+    bint python     # it has replied to a Python task
     uint32_t pid    # 0 until that is known
     uint64_t seen   # the last audit that found it with a task
     uint64_t called # its state's word after it was roused last
@@ -570,7 +571,7 @@ cdef class Pool:
                 seat.deaf = 0
             elif self.strays:
                 seat.deaf += 1
-                if seat.deaf >= (DEAF_LOOKS if seat.serves else STARTING_LOOKS) and self.bell.pidfds[i] >= 0:
+                if seat.deaf >= <uint32_t>(DEAF_LOOKS if seat.serves else STARTING_LOOKS) and self.bell.pidfds[i] >= 0:
                     self.kill(i)
             if seat.seen != self.audits:
                 self.signal(i)
@@ -703,6 +704,8 @@ cdef class Pool:
         Py_DECREF(future)
         try:
             future.pid = self.process_of(fl_word_owner(word), reply.pid)
+            if FL_REPLY_NONE <= reply.kind <= FL_REPLY_NOT_REBUILT:
+                self.seats[fl_word_owner(word) - 1].python = True
             self.take_reply(future, &reply, slot)
         except Exception as error:
             try:
@@ -1155,14 +1158,26 @@ cdef class Pool:
 
     def silent_interpreters(self):
         """Indexes of the workers that have exec'ed the interpreter, of which
-        nothing was heard yet."""
+        nothing was heard yet. They say so themselves; it is believed of those that
+        a Python task waits for, and that have never replied to one."""
         cdef uint32_t i
         found = []
         if not self.gone():
             for i in range(self.region.plan.workers):
-                if fl_load(&self.region.blocks[i].python) == FL_PYTHON_EXEC:
+                if fl_load(&self.region.blocks[i].python) == FL_PYTHON_EXEC and not self.seats[i].python and \
+                        self.becomes_python(i):
                     found.append(i)
         return found
+
+    cdef bint becomes_python(self, uint32_t index) noexcept:
+        cdef uint32_t slot
+        cdef uint64_t word
+        for slot in range(self.region.plan.slots):
+            if self.futures[slot] != NULL and (<CoreFuture>self.futures[slot]).asked >= FL_CALL_PYTHON:
+                word = fl_slot_look(fl_slot_at(&self.region, slot))
+                if fl_word_owner(word) == index + 1 and fl_word_state(word) == FL_RUNNING:
+                    return True
+        return False
 
     def interpreter_program(self):
         """The program that Python tasks ask for; '' if none has asked yet."""
