@@ -21,6 +21,8 @@ cdef void ring_collector(void *context) noexcept nogil:
 cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef Task *task
     cdef uint32_t slot
+    cdef uint64_t touched
+    cdef int number
     pool.still_open()  # pickling runs code of the user's, and other threads
     if size > pool.max_payload:
         raise pool.too_large("the request", size)
@@ -28,11 +30,18 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
         pool.collect()
     if pool.free_count and pool.first == NULL and not pool.paused:
         slot = pool.free[pool.free_count - 1]
+        touched = pool.warm[2 * slot]
         place.at = request_area(pool, slot, size)
         pool.free_count -= 1
         pool.enter_region()
         place.slot = <int32_t>slot
         place.task = NULL
+        if size >= SMALL_COPY and size > touched:
+            with nogil:
+                number = provide(pool, slot, touched, size)
+            if number:
+                give_back(pool, place)
+                raise no_pages(size, number)
         return 0
     task = <Task *>malloc(sizeof(Task) + size)
     if task == NULL:
@@ -43,6 +52,21 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     place.slot = -1
     place.task = task
     return 0
+
+
+cdef int provide(Pool pool, uint32_t slot, uint64_t touched, uint64_t size) noexcept nogil:
+    """Pages for a long request that its window does not have yet; 0, or errno.
+    Where the system promises no more memory than it has (vm.overcommit_memory=2),
+    the want of it is an error here; while the request is copied it would be SIGBUS."""
+    if size < SMALL_COPY or size <= touched or \
+            fallocate(pool.region.fd, FALLOC_FL_KEEP_SIZE,
+                      <long>(fl_window_at(&pool.region, slot, FL_REQUEST) + touched), <long>(size - touched)) == 0:
+        return 0
+    return errno if errno == ENOSPC or errno == ENOMEM else 0
+
+
+cdef object no_pages(uint64_t size, int number):
+    return MemoryError(f"no memory for a request of {size} bytes (fallocate: {os.strerror(number)})")
 
 
 cdef char *request_area(Pool pool, uint32_t slot, uint64_t size) except NULL:
@@ -180,13 +204,19 @@ cdef int feed(Pool pool) except -1:
     cdef Task *task
     cdef CoreFuture future
     cdef uint32_t slot, count = 0
+    cdef uint64_t touched
+    cdef int number
     cdef char *at
     while pool.free_count and pool.first != NULL and not pool.paused:
         task = pool.first
         slot = pool.free[pool.free_count - 1]
+        touched = pool.warm[2 * slot]
         try:
             at = request_area(pool, slot, task.size)
-        except OSError as error:
+            number = provide(pool, slot, touched, task.size)
+            if number:
+                raise no_pages(task.size, number)
+        except (OSError, MemoryError) as error:
             future = <CoreFuture>task.future
             pool.withdraw(future)
             future.settle(HAS_EXCEPTION, error)

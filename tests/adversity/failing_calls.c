@@ -90,6 +90,13 @@ void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t off
     return NEXT(mmap)(at, length, protection, flags, fd, offset);
 }
 
+int fallocate(int fd, int mode, off_t offset, off_t length)
+{
+    if (!(mode & FALLOC_FL_PUNCH_HOLE))
+        REFUSE(fallocate, ENOSPC, -1);
+    return NEXT(fallocate)(fd, mode, offset, length);
+}
+
 int madvise(void *at, size_t length, int advice)
 {
     /* MADV_DONTDUMP is a kindness: nobody has to look. */

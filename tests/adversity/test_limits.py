@@ -97,6 +97,46 @@ with FuloadExecutor(1) as executor:
     assert p.reports()["result"] == 8 and p.errors() == ""
 
 
+def test_no_memory_for_a_request(program, failing_calls):
+    """Both for one that finds a slot and for one that has waited for it."""
+    p = program("""
+fail_call = ctypes.CDLL(os.environ["LD_PRELOAD"]).fail_call
+fail_call.argtypes, fail_call.restype = [ctypes.c_long], ctypes.c_char_p
+libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
+
+def errors(submit):
+    found, n = [], 1
+    while True:
+        with FuloadExecutor(1, slots=1) as executor:
+            executor.submit(libc.abs, -1).result(timeout=20)
+            error = submit(executor, n)
+            if fail_call(0) == b"fallocate":
+                found.append(f"{type(error).__name__}: {error}")
+                assert executor.submit(libc.abs, -5).result(timeout=20) == 5
+        n += 1
+        if n > 10:
+            return found
+
+def at_once(executor, n):
+    fail_call(n)
+    try:
+        executor.submit(libc.memset, bytes(3_000_000), 0, 0).result(timeout=20)
+    except (OSError, MemoryError) as error:
+        return error
+
+def later(executor, n):
+    first = executor.submit(libc.usleep, 50_000)
+    second = executor.submit(libc.memset, bytes(3_000_000), 0, 0)
+    fail_call(n)
+    return second.exception(timeout=20)
+
+report(at_once=errors(at_once), later=errors(later))
+""", env={"LD_PRELOAD": failing_calls})
+    assert p.exit(40) == 0, p.errors()
+    for found in p.reports().values():
+        assert found and all(text.startswith("MemoryError: no memory for a request of 30000") for text in found), found
+
+
 def test_no_address_space_for_a_pool(program):
     p = program(LEFT + """
 import resource
