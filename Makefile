@@ -5,13 +5,17 @@ RUN = $(VENV)/bin/python
 SOURCES = $(wildcard csrc/*/*.[ch] cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd fuload_exec/include/*.h) \
           setup.py pyproject.toml MANIFEST.in
 
-.PHONY: demo test bench asan tsan build clean check-system
+.PHONY: demo test conformance bench asan tsan build clean check-system
 
 demo: $(VENV)/.built
 	$(RUN) examples/quickstart.py
 
 test: $(VENV)/.built
 	$(RUN) -m pytest
+
+# CPython's own tests of process pools, in all their flavours (make test has one).
+conformance: $(VENV)/.built
+	FULOAD_FLAVOURS="Spawn Fork Forkserver" $(RUN) -m pytest tests/conformance
 
 bench: $(VENV)/.bench
 	$(RUN) -m pytest benchmarks -c benchmarks/pytest.ini

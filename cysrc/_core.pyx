@@ -50,6 +50,7 @@ from _thread import allocate_lock, get_ident
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import LOGGER as LOGGER
+from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from pickle import PickleBuffer
 from types import FunctionType as _FunctionType, GenericAlias
 
@@ -58,6 +59,15 @@ from ._glance import glance
 
 cdef extern from "Python.h":
     PyTypeObject *Py_TYPE(PyObject *o)
+
+
+def say(log, text, *args):
+    """Log it. Handlers are code of the user's: what one raises ends no thread of ours."""
+    try:
+        log(text, *args)
+    except Exception:
+        pass
+
 
 include "region.pxi"
 include "copies.pxi"

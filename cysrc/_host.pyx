@@ -388,6 +388,8 @@ cdef bint set_up() except -1:
             failed_setup = f"{error}\0"
         else:
             failed_setup = f"the initializer failed: {one_line(error)}\0{traceback_text(error)}"
+            from fuload_exec._worker_setup import tell_failure
+            tell_failure(error)
         reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
         return False
     return True

@@ -373,7 +373,6 @@ cdef class CoreFuture:
     cdef int fail_at_once(self, Pool pool, object error) except -1:
         """The arguments cannot be pickled: the task never leaves this process.
         The traceback becomes text, as it would keep them alive."""
-        from concurrent.futures.process import _RemoteTraceback
         import traceback
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         error.__traceback__ = error.__context__ = None
@@ -486,7 +485,7 @@ cdef class CoreFuture:
             try:
                 callback(self)
             except Exception:
-                LOGGER.exception("exception calling callback for %r", self)
+                say(LOGGER.exception, "exception calling callback for %r", self)
             except BaseException as error:
                 raised = error
         if raised is not None:
@@ -507,7 +506,7 @@ cdef class CoreFuture:
         try:
             fn(self)
         except Exception:
-            LOGGER.exception("exception calling callback for %r", self)
+            say(LOGGER.exception, "exception calling callback for %r", self)
 
     # -- for futures that the user makes and resolves --------------------------
 

@@ -968,16 +968,16 @@ cdef class Pool:
         Py_DECREF(future)
         return True
 
-    cdef list withdraw_all(self, bint running):
-        """Take back what waits, and with `running` condemn what runs. The
-        futures are still to be announced."""
+    cdef list withdraw_all(self, bint running, set spared=None):
+        """Take back what waits, but for these slots, and with `running` condemn
+        what runs. The futures are still to be announced."""
         self.enter_region()
         try:
-            return self.find_all(running)
+            return self.find_all(running, spared)
         finally:
             self.leave_region()
 
-    cdef list find_all(self, bint running):
+    cdef list find_all(self, bint running, set spared):
         cdef CoreFuture future
         cdef uint32_t slot, worker
         cdef list found = []
@@ -987,7 +987,7 @@ cdef class Pool:
             found.append(future)
         for slot in range(self.region.plan.slots):
             self.finish(slot)
-            if self.futures[slot] != NULL:
+            if self.futures[slot] != NULL and (spared is None or slot not in spared):
                 future = <CoreFuture>self.futures[slot]
                 if self.withdraw(future) or (running and self.condemn_slot(future, &worker)):
                     found.append(future)
@@ -997,13 +997,29 @@ cdef class Pool:
                         self.corrupted(slot, fl_slot_look(fl_slot_at(&self.region, slot)))
         return found
 
-    def cancel_all(self):
-        """Cancel what no worker has begun; shutdown() calls it, and callbacks
-        are called here, as cancel() does."""
+    cdef set begun(self):
+        """Slots of the tasks that workers are coming for: as many of the oldest
+        as there are workers that start, were called, or poll."""
+        cdef fl_census c
+        cdef uint32_t slot
+        cdef list ready = []
+        if self.paused:
+            return set()
+        for slot in range(self.region.plan.slots):
+            if self.futures[slot] != NULL and \
+                    fl_word_state(fl_slot_look(fl_slot_at(&self.region, slot))) == FL_READY:
+                ready.append(((<CoreFuture>self.futures[slot]).submitted_ns, slot))
+        fl_bell_count(&self.region, &c)
+        ready.sort()
+        return {of for _, of in ready[:c.starting + c.called + c.polling]}
+
+    def cancel_all(self, bint begun=False):
+        """Cancel what no worker has begun, or with `begun` what none runs yet;
+        shutdown() calls it, and callbacks are called here, as cancel() does."""
         cdef CoreFuture future
         raised = None
         if not self.gone():
-            for future in self.withdraw_all(False):
+            for future in self.withdraw_all(False, None if begun else self.begun()):
                 try:
                     future.announce(CANCELLED, callbacks_here=True)
                 except BaseException as error:  # Ctrl-C in a callback: the others end all the same
@@ -1366,18 +1382,24 @@ cdef class Pool:
         return self.kill(owner - 1)
 
     cdef int setup_failed(self, CoreFuture future) except -1:
+        """The reply says what happened and, if the initializer raised, its traceback."""
         reason, _, text = (future._value or b"").decode("utf-8", "replace").partition("\0")
         if text:
-            LOGGER.critical("Exception in initializer:\n%s", text)
             reason = "A process in the process pool was terminated abruptly while the future was running or pending: " \
                 + reason
-        error = self.break_pool(reason, text)
-        future.settle(HAS_EXCEPTION, error)
+        error = None
+        try:
+            if text:
+                say(LOGGER.critical, "Exception in initializer:\n%s", text)
+        finally:  # a signal handler may have raised
+            try:
+                error = self.break_pool(reason, text)
+            finally:
+                future.settle(HAS_EXCEPTION, error or BrokenProcessPool(reason))
         return 0
 
     cdef object break_pool(self, str reason, object text, object kind=None):
         """No task of this pool can be run any more, as in the standard library."""
-        from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
         cdef CoreFuture future
         if kind is None:
             kind = BrokenProcessPool
@@ -1444,7 +1466,7 @@ cdef class Pool:
                 else:
                     future.call_back()
             except BaseException:
-                LOGGER.exception("exception while announcing %r", future)
+                say(LOGGER.exception, "exception while announcing %r", future)
         return 0
 
     cdef int wait_for_events(self, int timeout_ms) noexcept nogil:

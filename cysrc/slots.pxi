@@ -87,8 +87,9 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
     try:
         hand_over(pool, place, future, function, kind, size)
     except BaseException:
-        if pool.take_back(future):
-            raise
+        # If a worker has it already it is run, and nobody hears of it.
+        pool.take_back(future)
+        raise
     finally:
         pool.leave_region()
     return 0

@@ -106,7 +106,11 @@ cdef object unpack_reply(CoreFuture f):
     if f.outcome == HAS_CRASH:
         exitcode = <int32_t>f.code if f.scalar else None
         request, why = f._value
-        raise _Raised(_errors.WorkerCrashed(f.pid, exitcode, describe_task(f.callable, request, f.count), why))
+        crash = _errors.WorkerCrashed(f.pid, exitcode, describe_task(f.callable, request, f.count), why)
+        # As in Python 3.15's pool, in its words.
+        crash.__cause__ = _RemoteTraceback(f"\n'''\nProcess {f.pid} terminated abruptly with exit code "
+                                           f"{exitcode}\n'''")
+        raise _Raised(crash)
     if f.outcome == HAS_TIMEOUT:
         raise _Raised(_errors.TaskTimeout(
             f"{describe_task(f.callable, f._value, f.count)} ran longer than {f.limit_ns / 1e9:g} s; "
@@ -167,7 +171,6 @@ cdef object remote_exception(CoreFuture f, bint not_rebuilt):
 
 cdef object rebuilt(object packed, str name, object main):
     """The worker's exception with the worker's traceback as its cause."""
-    from concurrent.futures.process import _RemoteTraceback
     data, text, said = packed
     cause = _RemoteTraceback(f'\n"""\n{text}"""')
     try:

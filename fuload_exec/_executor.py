@@ -184,6 +184,12 @@ class _PoolExecutor(Submitter, Executor):
         return self._max_workers
 
     @property
+    def _broken(self) -> str | bool:
+        """As in the standard library, where programs look at it to replace a
+        pool that is broken: why it is, or False."""
+        return False if self._pool.broken is None else str(self._pool.broken)
+
+    @property
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that are alive; they start on demand."""
         return self._crew.pids()
@@ -208,6 +214,7 @@ class _PoolExecutor(Submitter, Executor):
     def _force(self, number: signal.Signals) -> None:
         if self._pool.owner == os.getpid():
             self.shutdown(wait=False, cancel_futures=True)
+            self._pool.cancel_all(begun=True)
             self._crew.end_all(number)
 
 
@@ -340,7 +347,8 @@ class FuloadExecutor(_PoolExecutor):
 
         Args:
             wait: False returns at once; the tasks are finished all the same.
-            cancel_futures: cancel the tasks that no worker has begun.
+            cancel_futures: cancel the tasks that no worker has begun. One that
+                a worker is being started for, or has been called for, has begun.
         """
         pool = self._pool
         if pool.owner != os.getpid():

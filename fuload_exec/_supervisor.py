@@ -83,6 +83,7 @@ class Supervisor:
         for fd in (self.wake, self.interrupts):
             if fd >= 0:
                 os.close(fd)
+        self.watched.clear()  # bound methods: a cycle that would keep the thread
         with self.interrupted:
             self.interrupted.notify_all()
 
@@ -116,7 +117,7 @@ class Supervisor:
                         act()
                 self._look()
             except Exception:
-                _core.LOGGER.exception("the supervisor goes on after an error")
+                _core.say(_core.LOGGER.exception, "the supervisor goes on after an error")
         self._close()
 
     def _over(self) -> bool:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 else:
     ModuleType = type(sys)  # without importing types
 
+# How long a worker whose initializer has failed may take to say so in its own ways.
+_FLUSH_SECONDS = 10.0
+
 
 class MainNotImported(Exception):
     """Its text is the whole message: what is wrong is in the program."""
@@ -157,3 +160,24 @@ def prepare(data: bytes, index: int) -> None:
     if setup["initializer"] is not None:
         initializer, initargs = loads(setup["initializer"])
         initializer(*initargs)
+
+
+def tell_failure(error: BaseException) -> None:
+    """Log what the initializer has raised, as the standard library's workers do.
+    The parent ends this process as soon as it hears of it: what was put into
+    queues of multiprocessing is sent before that, as at any process's end."""
+    from concurrent.futures._base import LOGGER
+
+    try:
+        LOGGER.critical("Exception in initializer:", exc_info=error)
+    except BaseException:  # a handler of the user's; the parent hears of the other all the same
+        pass
+    util = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+    from threading import Thread
+
+    # A full pipe that nobody reads, or a child that stays, holds nobody up for ever.
+    thread = Thread(target=util._exit_function, daemon=True)
+    thread.start()
+    thread.join(_FLUSH_SECONDS)

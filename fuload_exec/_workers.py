@@ -248,7 +248,7 @@ class Crew:
             try:
                 self.pool.work()
             except BaseException:
-                _core.LOGGER.exception("the collector goes on after an error")
+                _core.say(_core.LOGGER.exception, "the collector goes on after an error")
         self.pool.work(0)  # callbacks of what ended last
         self._finish()
 
@@ -425,7 +425,7 @@ class Crew:
         assert self.supervisor is not None
         index = next(i for i, w in self.workers.items() if w is worker)
         said = f"worker {worker.pid} does not end, and the system refuses to kill it ({why})"
-        _core.LOGGER.error("fuload-exec: %s; it is left behind", said)
+        _core.say(_core.LOGGER.error, "fuload-exec: %s; it is left behind", said)
         self.supervisor.unwatch(worker.pidfd)
         del self.workers[index]
         self._forget(index, worker)

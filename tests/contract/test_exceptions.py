@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import traceback
 import weakref
@@ -281,3 +282,11 @@ def test_a_pickling_error_does_not_hold_the_arguments(make_executor):
         if isinstance(executor, FuloadExecutor):
             assert seen() is None
         assert "in __reduce__" in str(future.exception().__cause__)
+
+
+def test_the_cause_of_a_crash():
+    """As in Python 3.15's pool."""
+    with FuloadExecutor(1) as executor:
+        error = executor.submit(os._exit, 99).exception()
+        assert type(error.__cause__).__name__ == "_RemoteTraceback"
+        assert f"Process {error.pid} terminated abruptly with exit code 99" in error.__cause__.tb

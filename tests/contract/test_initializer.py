@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 from concurrent.futures import BrokenExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from logging.handlers import QueueHandler
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,53 @@ def set_recursion_limit(limit):
 def test_what_it_sets_stays(make_executor):
     with make_executor(1, initializer=set_recursion_limit, initargs=(5432,)) as executor:
         assert [executor.submit(sys.getrecursionlimit).result() for _ in range(3)] == [5432] * 3
+
+
+def log_to_and_fail(queue):
+    logger = logging.getLogger("concurrent.futures")
+    logger.addHandler(QueueHandler(queue))
+    logger.propagate = False
+    raise LookupError("no database")
+
+
+def test_it_is_logged_in_the_worker_too():
+    """Through what the initializer has set up; it is there when the task has failed."""
+    queue = multiprocessing.get_context("spawn").Queue()
+    try:
+        with FuloadExecutor(1, initializer=log_to_and_fail, initargs=(queue,)) as executor:
+            error = executor.submit(abs, -1).exception()
+            record = queue.get_nowait()
+        assert (record.name, record.levelno) == ("concurrent.futures", logging.CRITICAL)
+        text = record.getMessage()
+        assert text.startswith("Exception in initializer:") and "in log_to_and_fail" in text
+        assert "the initializer failed: LookupError: no database" in str(error)
+    finally:
+        queue.close()
+        queue.join_thread()
+
+
+class Deaf(logging.Handler):
+    def emit(self, record):
+        raise OSError("of a handler")
+
+
+def spoil_logging_and_fail():
+    logging.getLogger("concurrent.futures").addHandler(Deaf())
+    raise LookupError("no database")
+
+
+def test_a_handler_that_fails_too():
+    with FuloadExecutor(1, initializer=spoil_logging_and_fail) as executor:
+        assert "LookupError: no database" in str(executor.submit(abs, -1).exception())
+
+
+def test_a_handler_of_this_process_that_fails(request):
+    """The pool is broken all the same, and no future is left."""
+    logger, handler = logging.getLogger("concurrent.futures"), Deaf()
+    logger.addHandler(handler)
+    request.addfinalizer(lambda: logger.removeHandler(handler))
+    with FuloadExecutor(1, initializer=fail, initargs=(ValueError(),)) as executor:
+        futures = [executor.submit(abs, -i) for i in range(3)]
+        wait(futures, 30)
+        all_broken(executor, futures)
+        assert "initializer failed" in executor._broken

@@ -6,12 +6,13 @@ import gc
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from gates import is_alive, pass_gate, report_and_pass_gate, until
 
-from fuload_exec import FuloadExecutor
+from fuload_exec import FuloadExecutor, WorkerCrashed
 
 
 def test_no_task_is_taken_after_it(make_executor):
@@ -180,3 +181,22 @@ def test_pending_work_is_finished_at_the_end_of_the_interpreter(python, tmp_path
     assert len(os.listdir(tmp_path / "done")) == 20
     assert done.returncode == {"3)": 3, " 0": 1}.get(ending[-2:], 0)
     assert (done.stderr == "") or ("ZeroDivisionError" in done.stderr and done.stderr.count("Traceback") == 1)
+
+
+def test_what_a_worker_is_started_for_is_not_cancelled(make_executor):
+    """Straight behind many submits some tasks have begun, and end."""
+    for _ in range(5):
+        executor = make_executor(2)
+        futures = [executor.submit(abs, -i) for i in range(50)]
+        executor.shutdown(cancel_futures=True)
+        ended = [f for f in futures if not f.cancelled()]
+        assert ended and [f.result(0) for f in ended] == [futures.index(f) for f in ended]
+
+
+def test_ending_the_workers_cancels_that_too():
+    for end in (FuloadExecutor.terminate_workers, FuloadExecutor.kill_workers):
+        executor = FuloadExecutor(2)
+        futures = [executor.submit(time.sleep, 60) for _ in range(20)]
+        end(executor)
+        assert all(f.cancelled() or isinstance(f.exception(30), WorkerCrashed) for f in futures)
+        executor.shutdown()
