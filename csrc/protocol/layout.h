@@ -20,8 +20,11 @@
  *
  * Everything up to the end of the slots ("base") is mapped by everybody from
  * the start; what only the parent writes, all before the notices, workers map
- * read-only, so that a stray write of a task cannot reach what the parent
- * computes addresses from. Descriptions and windows are address space only: they are mapped
+ * read-only, so that a stray write of a task there is a crash of its worker. (One
+ * that maps the file anew, or punches a hole into it, reaches it all the same: no
+ * process computes addresses from what stands there, see struct fl_plan. What a
+ * wrong value in each writable word can do, and what bounds it, docs/design.md
+ * says in a table.) Descriptions and windows are address space only: they are mapped
  * piecewise when first used, and have pages only where something was written.
  *
  * In any process, fl_region_* functions may block on nothing.
@@ -118,7 +121,9 @@ struct fl_notices {
 };
 
 /* Only the worker writes its block; the parent reads it, for statistics and
- * after the worker's death. Counters are relaxed: they order nothing. */
+ * after the worker's death. Counters are relaxed: they order nothing. Any task may
+ * write over it: `slot` is believed where the slot's word agrees, of the rest
+ * nothing but statistics and the kind of a signal depends. */
 struct fl_block {
     _Alignas(FL_PAIR) fl_word slot; /* the slot that it is about to claim, or runs, + 1; or 0 */
     fl_word tasks_done;

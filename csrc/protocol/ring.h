@@ -85,7 +85,7 @@ static inline enum fl_probe fl_ring_probe(struct fl_region *r, uint64_t position
 
     *entry = atomic_load_explicit(&r->ring[position & r->ring_mask], memory_order_seq_cst);
     if ((*entry >> 16 & 0xffff) == (lap & 0xffff))
-        return FL_PUBLISHED;
+        return *entry ? FL_PUBLISHED : FL_PASSED; /* zeros: nobody published that, or the parent lists it again */
     return (*entry >> 16 & 0xffff) == ((lap - 1) & 0xffff) ? FL_EMPTY : FL_PASSED;
 }
 

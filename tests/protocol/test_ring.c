@@ -324,6 +324,105 @@ static void an_impossible_head_does_no_harm(void)
     }
 }
 
+static void *held[SLOTS];
+
+static void hold_all(void)
+{
+    uint32_t i;
+
+    for (i = 0; i < SLOTS; i++)
+        held[i] = &held[i];
+}
+
+/* Everything that is ready is claimed once, in whatever order. */
+static void serve_all(uint64_t *cursor, uint32_t count)
+{
+    uint32_t generation;
+    int32_t slot;
+
+    while ((slot = fl_ring_claim(&region, 0, cursor, &generation)) >= 0) {
+        CHECK(generation == generations[slot]);
+        CHECK(fl_slot_finish(fl_slot_at(&region, (uint32_t)slot), generation, 0));
+        fl_slot_release(fl_slot_at(&region, (uint32_t)slot), generation);
+        CHECK(count--);
+    }
+    CHECK(!count);
+}
+
+/* A worker that has taken such a head for its cursor comes back before it sleeps. */
+static void a_wild_head_hides_nothing_for_long(void)
+{
+    uint64_t ahead;
+
+    for (ahead = 1; ahead < 4 * RING; ahead++) {
+        uint64_t cursor;
+
+        start_at_lap(9);
+        publish_all();
+        atomic_store(&region.notices->ring_head, tail() + ahead);
+        cursor = fl_ring_head(&region);
+        fl_ring_pending(&region, &cursor);
+        CHECK(fl_ring_find(&region, &cursor));
+        CHECK(fl_ring_pending(&region, &cursor));
+        serve_all(&cursor, SLOTS);
+        CHECK(!fl_ring_pending(&region, &cursor));
+        CHECK(fl_ring_head(&region) <= tail());
+    }
+}
+
+/* A head between the oldest ready slot and the tail: nobody but the parent knows. */
+static void what_a_head_has_passed_is_listed_again(void)
+{
+    uint64_t over, cursor;
+
+    hold_all();
+    for (over = 0; over <= SLOTS; over++) {
+        start_at_lap(9);
+        publish_all();
+        cursor = fl_ring_head(&region) + over;
+        atomic_store(&region.notices->ring_head, cursor);
+        CHECK(fl_ring_mend(&region, generations, held) == (over > 0));
+        CHECK(!fl_ring_mend(&region, generations, held));
+        serve_all(&cursor, SLOTS);
+    }
+}
+
+/* A hole in the file: zeros, which in the first lap look as if nothing had been
+ * published. Nobody looks at it for ever, and the parent knows what stood there. */
+static void a_ring_of_zeros_is_rebuilt(void)
+{
+    static const uint64_t laps[] = {1, 2, 9, 65535, 65536, 65537};
+    size_t i, k;
+
+    hold_all();
+    held[3] = NULL; /* no task: its word was forged */
+    for (i = 0; i < LENGTH(laps); i++) {
+        uint64_t cursor;
+
+        start_at_lap(laps[i]);
+        cursor = fl_ring_head(&region);
+        publish_all();
+        for (k = 0; k < RING; k++)
+            atomic_store(&region.ring[k], 0);
+        serve_all(&cursor, 0);
+        CHECK(!fl_ring_pending(&region, &cursor));
+        CHECK(fl_ring_mend(&region, generations, held));
+        serve_all(&cursor, SLOTS - 1);
+        publish(5);
+        expect(&cursor, 5);
+    }
+    /* And with the header: there is nothing to be found. */
+    {
+        uint64_t cursor = tail(), before = cursor;
+
+        atomic_store(&region.header->ring_tail, 0);
+        for (k = 0; k < RING; k++)
+            atomic_store(&region.ring[k], 0);
+        serve_all(&cursor, 0);
+        CHECK(!fl_ring_find(&region, &cursor) && cursor == before);
+    }
+}
+
 /* An entry that looks as if it had not been published yet. */
 static void an_impossible_entry_does_no_harm(void)
 {
@@ -583,6 +682,9 @@ int main(void)
     RUN(entries_that_name_no_slot_are_passed);
     RUN(an_impossible_head_does_no_harm);
     RUN(an_impossible_entry_does_no_harm);
+    RUN(a_wild_head_hides_nothing_for_long);
+    RUN(what_a_head_has_passed_is_listed_again);
+    RUN(a_ring_of_zeros_is_rebuilt);
     RUN(many_claimers_serve_each_task_once);
     RUN(one_claimer_in_its_own_thread);
     RUN(tasks_are_served_or_cancelled);
