@@ -32,7 +32,7 @@ cdef class Callable:
     # their size. 0: anything.
     cdef uint8_t items[64]
     cdef Py_ssize_t item_size[64]
-    cdef set records       # (argument, dtype) that were found to fit
+    cdef list fitting      # an argument's type and dtype that were found to fit, or None
     cdef uint8_t result_code
     cdef object reference  # the weak reference that ends this entry
     cdef object convert    # result: a ctypes type that plain bits are not enough for
@@ -573,6 +573,23 @@ cdef int check_items(Callable c, Py_ssize_t i, object value, Py_buffer *view) ex
     raise refuse(c, i, value, f"items of {type_name(c.argtypes[i]._type_)} are allowed")
 
 
+cdef bint fits_again(Callable c, Py_ssize_t i, object value) except -1:
+    """NumPy takes a microsecond to say what its items are. A dtype does not
+    change, and those of numbers are there once."""
+    if c.fitting is None or c.fitting[i] is None:
+        return False
+    kind, dtype = <tuple>c.fitting[i]
+    return type(value) is kind and value.dtype is dtype
+
+
+cdef int remember_fitting(Callable c, Py_ssize_t i, object value) except -1:
+    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray":
+        if c.fitting is None:
+            c.fitting = [None] * c.count
+        c.fitting[i] = type(value), value.dtype
+    return 0
+
+
 cdef bint is_untyped(object value, const char *format):
     """Memory for anything: bytes, bytearray, mmap, a memoryview that was cast to
     bytes, create_string_buffer(). An array of bytes is not."""
@@ -593,10 +610,6 @@ cdef bint is_record(Callable c, Py_ssize_t i, object value, Py_ssize_t itemsize)
         dtype = numpy.asarray(value).dtype
         if dtype.kind == "V" and dtype.fields is None:
             return itemsize == c.item_size[i]
-        if c.records is None:
-            c.records = set()
-        if (i, dtype) in c.records:
-            return True
         structure = numpy.dtype(c.argtypes[i]._type_)
     except Exception:
         return itemsize == c.item_size[i]
@@ -607,10 +620,7 @@ cdef bint is_record(Callable c, Py_ssize_t i, object value, Py_ssize_t itemsize)
     given_items = []
     for k in range(c.item_size[i] // itemsize):
         given_items += numbers_in(dtype, k * itemsize)
-    if given_items != numbers_in(structure, 0):
-        return False
-    c.records.add((i, dtype))
-    return True
+    return given_items == numbers_in(structure, 0)
 
 
 cdef list numbers_in(object dtype, Py_ssize_t at):
@@ -652,6 +662,7 @@ cdef int convert_address(Callable c, Py_ssize_t i, object value, char *cell, Vie
         a.value = PyLong_AsUnsignedLongLongMask(value)
     else:
         view = &views.view[views.count]
+        judged = judged or fits_again(c, i, value)
         # ctypes' own objects are writable; a string's array as well.
         try:
             PyObject_GetBuffer(value, view, PyBUF_C_CONTIGUOUS if judged else PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
@@ -661,6 +672,7 @@ cdef int convert_address(Callable c, Py_ssize_t i, object value, char *cell, Vie
         views.count += 1
         if not judged:
             check_items(c, i, value, view)
+            remember_fitting(c, i, value)
         a.mode = FL_ADDRESS_IN | <uint64_t>view.len << 8
     memcpy(cell, &a, sizeof(a))
     return 0
