@@ -462,6 +462,18 @@ cdef void refuse(object error) noexcept:
         reply_kind = FL_REPLY_REFUSED
 
 
+cdef int leave_removed_directory() except -1:
+    """A look for what a module does not have fails in Python 3.13.0 with a
+    SystemError where the current directory is gone. See _worker_setup for where
+    the worker goes then."""
+    import posix
+    try:
+        posix.getcwd()
+    except OSError:
+        posix.chdir("/")
+    return 0
+
+
 cdef int run_site(tuple finders) except -1:
     """What -S has left out, with the same sys.path as at the interpreter's start."""
     import sys
@@ -479,6 +491,7 @@ def main(site=False, finders=()):
     cdef int code
     global modules
     fl_say_python_starts()
+    leave_removed_directory()
     if site:
         run_site(finders)
     import os

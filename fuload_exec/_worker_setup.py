@@ -136,13 +136,16 @@ def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int,
 
 
 def _go_to(folder: str | None, parent: int) -> None:
-    """To where the program was, or if that is gone, to where it is now."""
-    for place in (folder, f"/proc/{parent}/cwd"):
+    """To where the program was, or if that is gone, to where it is now; if that
+    is nowhere, tasks may do without."""
+    for place in (folder, f"/proc/{parent}/cwd", "/"):
         try:
             if place is not None:
-                return os.chdir(place)
+                os.chdir(place)
+                os.getcwd()
+                return
         except OSError:
-            pass  # a task may do without
+            pass
 
 
 def prepare(data: bytes, index: int) -> None:
