@@ -33,7 +33,7 @@ from cpython.long cimport PyLong_AsUnsignedLongLongMask, PyLong_CheckExact
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.errno cimport EFBIG, EINTR, ENOMEM, ENOSPC, errno
+from libc.errno cimport EEXIST, EFBIG, EINTR, ENOMEM, ENOSPC, errno
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strlen
@@ -70,6 +70,7 @@ def say(log, text, *args):
 
 
 include "region.pxi"
+include "registry.pxi"
 include "copies.pxi"
 include "names.pxi"
 include "interrupt.pxi"

@@ -231,8 +231,19 @@ cdef class CoreFuture:
     # -- waiting ------------------------------------------------------------
 
     cdef int wait(self, object timeout) except -1:
-        """Until it is done. The lock is let go while waiting; signals are
-        handled as they come."""
+        """Until it is done. What an interrupt leaves is done by then, too."""
+        try:
+            self.wait_for_end(timeout)
+            if self.status != FINISHED:
+                # By Ctrl-C? Then that is what the caller hears.
+                PyErr_CheckSignals()
+        except BaseException:
+            see_interrupt_through()
+            raise
+        return 0
+
+    cdef int wait_for_end(self, object timeout) except -1:
+        """The lock is let go while waiting; signals are handled as they come."""
         cdef Pool pool = self.pool
         cdef uint64_t due = 0
         cdef double left

@@ -34,7 +34,9 @@ cdef class Pool:
     this class calls its `start(index)`, `kill(index)` and `check()`.
     """
     cdef fl_region region
+    cdef fuload_file region_file
     cdef Bell bell
+    cdef PyObject *registry        # a Registry, held until the descriptors are closed
     cdef fl_os os
     cdef PyObject **futures        # by slot, strong references
     cdef uint32_t *generations     # by slot
@@ -116,7 +118,7 @@ cdef class Pool:
     cdef object __weakref__
 
     def __cinit__(self):
-        self.bell.fd = self.bell.alarm = -1
+        self.bell.fd = self.bell.alarm = self.bell.registry = self.bell.far = -1
         self.region.fd = -1
 
     def __init__(self, *, uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
@@ -141,9 +143,13 @@ cdef class Pool:
         if not (self.bell.pidfds and self.futures and self.generations and self.free and self.windows and self.warm and
                 self.condemned and self.seats):
             raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
+        self.hold_registry(registry())
         self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
+        self.enrol(self.bell.fd)
         self.bell.alarm = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
+        self.enrol(self.bell.alarm)
         self.file_limit = make_region(&self.region, workers, slots, slot_size, max_payload)
+        fuload_file_of(self.region.fd, &self.region_file)
         self.mapped = True
         slots = self.region.plan.slots
         self.asked_payload = max_payload
@@ -201,26 +207,94 @@ cdef class Pool:
 
     cdef void unmap(self) noexcept:
         cdef uint32_t i
-        if self.mapped and self.forks == fuload_forks:
+        cdef bint here = self.forks == fuload_forks
+        cdef PyObject *held
+        if self.mapped and here:
             for i in range(2 * self.region.plan.slots):
                 if self.windows[i].at != NULL:
                     munmap(self.windows[i].at, self.windows[i].size)
             munmap(self.region.base, self.region.plan.base_size)
         self.mapped = False
         if self.region.fd >= 0:
-            close(self.region.fd)
+            if self.holds_region():
+                close(self.region.fd)
             self.region.fd = -1
-        if self.bell.fd >= 0:
-            close(self.bell.fd)
-            self.bell.fd = -1
-        if self.bell.alarm >= 0:
-            close(self.bell.alarm)
-            self.bell.alarm = -1
+        fuload_release(self.bell.registry, self.bell.fd, here)
+        fuload_release(self.bell.registry, self.bell.alarm, here)
+        self.bell.fd = self.bell.alarm = -1
+        self.drop_pidfds()
+        self.bell.registry = self.bell.far = -1
+        if self.registry != NULL:
+            held, self.registry = self.registry, NULL
+            Py_DECREF(<object>held)
+
+    cdef int hold_registry(self, Registry r) except -1:
+        Py_INCREF(r)
+        self.registry = <PyObject *>r
+        self.bell.registry, self.bell.far = r.epoll, r.far
+        return 0
+
+    cdef int enrol(self, int fd) except -1:
+        """From now on it is closed only as long as it is ours."""
+        try:
+            (<Registry>self.registry).enrol(fd, 0)
+        except BaseException:
+            close(fd)
+            raise
+        return 0
+
+    cdef void drop_pidfds(self) noexcept:
+        cdef uint32_t i
         if self.bell.pidfds != NULL:
             for i in range(self.worker_count):
-                if self.bell.pidfds[i] >= 0:
-                    close(self.bell.pidfds[i])
-                    self.bell.pidfds[i] = -1
+                fuload_release(self.bell.registry, self.bell.pidfds[i], self.forks == fuload_forks)
+                self.bell.pidfds[i] = -1
+
+    cdef bint holds_region(self) noexcept:
+        """Whether the number still is the region's file."""
+        return fuload_is_file(self.region.fd, &self.region_file)
+
+    def holds_descriptors(self):
+        """Whether nobody has closed one of this pool's."""
+        cdef uint32_t i
+        if self.gone() or self.bell.fd < 0:
+            return True
+        if self.bell.lost or not self.holds_region() or \
+                not fuload_is_ours(self.bell.registry, self.bell.fd) or \
+                not fuload_is_ours(self.bell.registry, self.bell.alarm):
+            return False
+        for i in range(self.worker_count):
+            if self.bell.pidfds[i] >= 0 and not fuload_is_ours(self.bell.registry, self.bell.pidfds[i]):
+                return False
+        return True
+
+    cdef int own_region(self) except -1:
+        """Before the region is mapped or punched by its descriptor: it may be
+        another file's by now."""
+        if not self.holds_region():
+            self.bell.lost = True
+            if self.registry != NULL:
+                (<Registry>self.registry).lose()
+            raise BrokenProcessPool(_errors.LOST_DESCRIPTORS)
+        return 0
+
+    @property
+    def lost(self):
+        """The collector cannot be called any more: somebody has closed its descriptors."""
+        return self.bell.lost
+
+    def abandon(self, str reason):
+        """Nothing will be heard of the workers any more: every future fails."""
+        if self.gone():
+            return
+        self.enter_region()
+        try:
+            self.break_pool(reason, None)
+        finally:
+            self.drop_pidfds()
+            fuload_release(self.bell.registry, self.bell.fd, True)
+            self.bell.fd = -1
+            self.leave_region()
 
     def close(self):
         """Every worker is reaped: give the memory back. A thread that still
@@ -385,6 +459,7 @@ cdef class Pool:
             raise RuntimeError(f"the pool has {self.description_room()} bytes left to describe functions and an "
                                f"initializer, this one takes {size}{self.because_of_files()}")
         start = self.descriptions_end // FL_GRAIN * FL_GRAIN
+        self.own_region()
         at = <char *>mmap(NULL, self.descriptions_end - start + size, PROT_READ | PROT_WRITE, MAP_SHARED,
                           self.region.fd, <long>start)
         if at == <char *>MAP_FAILED:
@@ -784,7 +859,10 @@ cdef class Pool:
     cdef char *map_window(self, uint32_t slot, fl_half half, uint64_t size) except NULL:
         """So much of a half, whose pages are about to be touched, or were."""
         cdef fl_mapping *m = &self.windows[2 * slot + <int>half]
-        cdef char *at = fl_window_map(&self.region, m, slot, half, size)
+        cdef char *at
+        if m.at == NULL or m.size < size:
+            self.own_region()
+        at = fl_window_map(&self.region, m, slot, half, size)
         if at == NULL and errno == ENOMEM:
             self.unmap_idle(0)
             at = fl_window_map(&self.region, m, slot, half, size)
@@ -839,8 +917,9 @@ cdef class Pool:
     cdef int cool_down(self, uint32_t slot) except -1:
         """Give a slot's window pages back to the system, all: a worker that has
         died did not say how many it had touched."""
-        fallocate(self.region.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  <long>fl_window_at(&self.region, slot, FL_REQUEST), <long>(2 * self.region.plan.half_size))
+        if self.holds_region():
+            fallocate(self.region.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      <long>fl_window_at(&self.region, slot, FL_REQUEST), <long>(2 * self.region.plan.half_size))
         self.warm_total -= self.warm[2 * slot] + self.warm[2 * slot + 1]
         self.warm[2 * slot] = self.warm[2 * slot + 1] = 0
         return 0
@@ -1128,6 +1207,7 @@ cdef class Pool:
         self.seats[index].pid = <uint32_t>pid
         fl_store(&self.region.pids[index], <uint64_t>pid)
         self.bell.pidfds[index] = pidfd
+        (<Registry>self.registry).enrol(pidfd, 0)
         # It may have gone to sleep and been called before it could be signalled.
         if fl_state_of(fl_load(&self.region.states[index])) == FL_CALLED:
             fuload_ring(pidfd, self.bell.alarm)
@@ -1266,8 +1346,7 @@ cdef class Pool:
         memset(&self.seats[index], 0, sizeof(Seat))
         memset(&self.region.blocks[index], 0, sizeof(fl_block))
         fl_store(&self.region.orders[index], FL_ORDER_NONE)
-        if self.bell.pidfds[index] >= 0:
-            close(self.bell.pidfds[index])
+        fuload_release(self.bell.registry, self.bell.pidfds[index], True)
         self.bell.pidfds[index] = -1
         self.started -= 1
         orphan = fl_bell_orphans(&self.region, 0, index + 1)
@@ -1456,8 +1535,18 @@ cdef class Pool:
                 self.break_pool(f"no worker can be started: {complaint}", None)
         self.announce_deferred()
 
+    def announce_settled(self):
+        """Futures that have ended and wait for the collector to say so, which may
+        be in a callback of somebody's: done at once. Their callbacks stay its."""
+        cdef CoreFuture future
+        for future in list(self.deferred):
+            if future.status == SETTLED:
+                future.announce(CANCELLED if future.outcome == HAS_NOTHING else FINISHED, callbacks_here=False)
+
     cdef int announce_deferred(self) except -1:
         cdef CoreFuture future
+        if self.deferred and self.crew is not None:
+            self.crew.name_collector()
         while self.deferred:
             future = self.deferred.popleft()
             try:
@@ -1471,7 +1560,7 @@ cdef class Pool:
 
     cdef int wait_for_events(self, int timeout_ms) noexcept nogil:
         """Sleep until called. Returns how many workers ought to be started."""
-        cdef pollfd p
+        cdef pollfd p[2]
         cdef uint64_t count
         cdef int sleep_ms, starts = 0
         while True:
@@ -1485,12 +1574,19 @@ cdef class Pool:
             flag_store(&self.resting, 1)
             fl_store(&self.region.notices.collector, FL_COLLECTOR_DOZING if sleep_ms >= 0 else FL_COLLECTOR_ASLEEP)
             if not flag_load(&self.kicked) and not fl_flags_any(&self.region):
-                p.fd = self.bell.fd
-                p.events = POLLIN
-                p.revents = 0
-                poll(&p, 1, sleep_ms)
+                p[0].fd = self.bell.fd
+                p[0].events = POLLIN
+                # Hangs up when somebody closes all descriptors.
+                p[1].fd = self.bell.far
+                p[1].events = p[0].revents = p[1].revents = 0
+                poll(p, 2, sleep_ms if sleep_ms >= 0 else LONGEST_SLEEP_MS)
+                if p[0].revents & POLLNVAL or p[1].revents:
+                    self.bell.lost = True
             flag_store(&self.resting, 0)
             fl_swap(&self.region.notices.collector, FL_COLLECTOR_AWAKE)
+            if self.bell.lost or not fuload_is_ours(self.bell.registry, self.bell.fd):
+                self.bell.lost = True
+                return 0
             read(self.bell.fd, &count, sizeof(count))
             if flag_load(&self.timed):
                 starts = self.tick()
@@ -1747,4 +1843,8 @@ cdef class Submitter:
         `fn` is any picklable callable, a ctypes function with argtypes, a
         NativeFunction or a NativeTask.
         """
-        return self._pool.submit_task(self, fn, args, kwargs)
+        try:
+            return self._pool.submit_task(self, fn, args, kwargs)
+        except BaseException:
+            see_interrupt_through()
+            raise

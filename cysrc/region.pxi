@@ -33,7 +33,7 @@ cdef extern from "<poll.h>" nogil:
         int fd
         short events, revents
     int poll(pollfd *fds, unsigned long count, int timeout)
-    int POLLIN
+    int POLLIN, POLLERR, POLLHUP, POLLNVAL
 
 cdef extern from *:
     """
@@ -223,6 +223,7 @@ cdef enum:
     HOLD_NS = 1500              # result() polls so long without letting go of the interpreter's lock
     LATE_NS = 200000            # a sched_yield() that returns so late shows CPUs busy with other work
     CONTENDED_NS = 20000000     # then result() does not poll for so long
+    LONGEST_SLEEP_MS = 60000    # then the collector looks whether its descriptors are still its own
     LEAST_LOOK_NS = 20000000    # not more often is it looked for tasks past their timeout
 
 
@@ -243,4 +244,6 @@ cdef struct Place:
 cdef struct Bell:
     int fd             # the collector's eventfd
     int alarm          # the workers', where signals are refused
+    int registry, far  # the pool's Registry
+    bint lost          # somebody has closed one of them; the collector says so
     int *pidfds        # by worker index, -1: none. The only ones; whoever buries closes

@@ -14,8 +14,10 @@ cdef c_bool ring_worker(void *context, uint32_t index) noexcept nogil:
 
 cdef void ring_collector(void *context) noexcept nogil:
     cdef uint64_t one = 1
-    while write((<Bell *>context).fd, &one, sizeof(one)) < 0 and errno == EINTR:
-        pass
+    cdef Bell *bell = <Bell *>context
+    if fuload_is_ours(bell.registry, bell.fd):
+        while write(bell.fd, &one, sizeof(one)) < 0 and errno == EINTR:
+            pass
 
 
 cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:

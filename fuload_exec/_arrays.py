@@ -124,20 +124,21 @@ class NativeMap:
         return _core.submit_map(self.submitter, self.fn, *task, None)
 
     def _results(self, tasks: Iterator[Any], futures: deque[FuloadFuture[Any]], due: float | None) -> Iterator[Any]:
-        try:
-            while futures:
-                future = futures.popleft()
-                try:
-                    values = future.result() if due is None else future.result(due - time.monotonic())
-                finally:
-                    future.cancel()
-                    del future
-                futures.extend(self._submit(task) for task in itertools.islice(tasks, 1))
-                values.reverse()
-                while values:
-                    yield values.pop()
-        finally:
-            cancel(futures)
+        with _core.passage:
+            try:
+                while futures:
+                    future = futures.popleft()
+                    try:
+                        values = future.result() if due is None else future.result(due - time.monotonic())
+                    finally:
+                        future.cancel()
+                        del future
+                    futures.extend(self._submit(task) for task in itertools.islice(tasks, 1))
+                    values.reverse()
+                    while values:
+                        yield values.pop()
+            finally:
+                cancel(futures)
 
 
 def map_array(

@@ -22,13 +22,26 @@ _ROOM = _socket.CMSG_SPACE(4)
 Address = tuple[int, int, int]
 
 
+# Device and inode.
+File = tuple[int, int]
+
+
+def file_of(fd: int) -> File:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
+
+
 class Lender:
     """The parent's side. It never waits for a worker."""
 
     # close() finds these, however little of the object was made.
     ends: tuple[_socket.socket, ...] = ()
     fd = far = -1
-    lent: dict[int, int] = {}
+    files: tuple[File, ...] = ()
+    lent: dict[int, tuple[int, File]] = {}
 
     def __init__(self) -> None:
         self.address: Address = (-1, 0, 0)
@@ -50,18 +63,25 @@ class Lender:
         self.ends[0].setblocking(False)  # whatever socket.setdefaulttimeout() says
         self.ends[1].setblocking(True)
         self.fd, self.far = (end.fileno() for end in self.ends)
-        status = os.fstat(self.far)
-        self.address = (self.far, status.st_dev, status.st_ino)
+        self.files = (file_of(self.fd), file_of(self.far))
+        self.address = (self.far, *self.files[1])
 
     def keep(self, fd: int) -> int:
         """Lend a duplicate of `fd`; the number under which workers ask for it."""
         number = next(self._numbers)
-        self.lent[number] = os.dup(fd)
+        copy = os.dup(fd)
+        self.lent[number] = copy, file_of(copy)
         return number
 
     def take_back(self, numbers: list[int]) -> None:
         for number in numbers:
-            os.close(self.lent.pop(number))
+            fd, file = self.lent.pop(number)
+            if file_of(fd) == file:  # else somebody has closed it, and it is another's
+                os.close(fd)
+
+    def whole(self) -> bool:
+        """Whether both ends are still what they were."""
+        return not self.ends or (file_of(self.fd), file_of(self.far)) == self.files
 
     def serve(self) -> None:
         """Answer the requests that are there."""
@@ -73,6 +93,8 @@ class Lender:
             except BlockingIOError:
                 return
             received = _received(ancillary)
+            if not what and not received and not self.whole():
+                return  # the end of it
             try:
                 if received:
                     self._answer(what, received[0])
@@ -82,14 +104,18 @@ class Lender:
 
     def _answer(self, what: bytes, to: int) -> None:
         try:
-            fd = _tracker() if what == _TRACKER else self.lent[int(what)]
+            fd = _tracker() if what == _TRACKER else self.lent[int(what)][0]
             _send(to, b"+", fd, _socket.MSG_DONTWAIT)
         except (OSError, KeyError, ValueError):
             pass  # it sees its end closed
 
     def close(self) -> None:
-        for end in self.ends:
-            end.close()
+        files, self.files = self.files, ()
+        for end, file in itertools.zip_longest(self.ends, files):
+            if file is None or file_of(end.fileno()) == file:
+                end.close()
+            else:
+                end.detach()
         self.ends = ()
         self.fd = self.far = -1
         self.take_back(list(self.lent))

@@ -21,6 +21,11 @@ __all__ = [
 ]
 
 
+LOST_DESCRIPTORS = (
+    "somebody has closed descriptors of fuload_exec in this process (os.closerange(), a daemon's helper): "
+    "its pools cannot go on and their workers are ended; pools that are made from now on work"
+)
+
 # What is short when a system call says so: the limit that the message names.
 _LIMITS = {
     errno.EMFILE: "RLIMIT_NOFILE",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _parameters as parameters
 from . import _supervisor
 from ._arrays import NativeMap, check_iterables, map_array
-from ._core import Pool, Submitter, item_formats, region_possible
+from ._core import Pool, Submitter, item_formats, passage, region_possible
 from ._descriptors import Lender
 from ._future import FuloadFuture
 from ._green import refuse_green_threads
@@ -88,6 +88,17 @@ class _PoolExecutor(Submitter, Executor):
         ...     list(executor.map(abs, range(-3, 0)))
         [3, 2, 1]
         """
+        with passage:
+            return self._map(fn, iterables, timeout, chunksize, buffersize)
+
+    def _map(
+        self,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | None,
+        buffersize: int | None,
+    ) -> Iterator[T]:
         timeout = parameters.waiting_time(timeout)
         chunksize = parameters.map_chunksize(chunksize)
         buffersize = parameters.map_buffersize(buffersize)
@@ -136,7 +147,8 @@ class _PoolExecutor(Submitter, Executor):
         ...     executor.map_array(libm.pow, numpy.arange(4.0), 2)
         array([0., 1., 4., 9.])
         """
-        results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out, self._calls_a_task())
+        with passage:
+            results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out, self._calls_a_task())
         return results
 
     def _calls_a_task(self) -> int | None:
@@ -353,12 +365,13 @@ class FuloadExecutor(_PoolExecutor):
         pool = self._pool
         if pool.owner != os.getpid():
             return
-        pool.closing = True
-        if cancel_futures:
-            pool.cancel_all()
-        self._ended()
-        if wait:
-            self._crew.join()
+        with passage:
+            pool.closing = True
+            if cancel_futures:
+                pool.cancel_all()
+            self._ended()
+            if wait:
+                self._crew.join()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._pool.name!r} max_workers={self._max_workers}>"
@@ -513,7 +526,7 @@ _registered = False
 def _finish_all() -> None:
     global _exiting
     _exiting = True
-    for crew in list(_supervisor.crews):
+    for crew in _supervisor.every_crew():
         if crew.pool.owner == os.getpid():
             crew.pool.exiting = not crew.pool.closing
             crew.close()

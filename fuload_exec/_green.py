@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import select
 import sys
-from typing import Any
 
-__all__ = ["refuse_green_threads", "select_with_epoll"]
-
-
-def select_with_epoll() -> Any:
-    """The module `select`, or a copy of its own where epoll was taken out of it."""
-    if hasattr(select, "epoll"):
-        return select
-    spec = importlib.util.find_spec("select")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+__all__ = ["refuse_green_threads"]
 
 
 def refuse_green_threads() -> None:

@@ -145,6 +145,19 @@ def _results(
     due: float | None,
     chunked: bool,
 ) -> Iterator[Any]:
+    from ._core import passage  # in a worker there is no such module
+
+    with passage:
+        yield from _ordered(submit, tasks, futures, due, chunked)
+
+
+def _ordered(
+    submit: Callable[..., Future[Any]] | None,
+    tasks: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]],
+    futures: deque[Future[Any]],
+    due: float | None,
+    chunked: bool,
+) -> Iterator[Any]:
     from ._core import exception_of_map  # not in workers, which import this module
 
     try:

@@ -4,10 +4,17 @@ It acts when no caller does: it starts the workers that submit() asks for, sees
 them die (by pidfd), and answers Ctrl-C. It runs no code of the user's, so
 nothing can hold it up. The kernel ends a worker when the thread that forked it
 ends, so this thread lives as long as there is a pool with workers.
+
+Executors are finalised, and signal handlers submit, in the middle of anything,
+and also in this module. So no lock is taken here, and nobody waits for a thread
+to start: what several may do at once each prepares for itself, and one step of
+the core decides whose counts.
 """
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import functools
 import os
 import signal
@@ -16,256 +23,339 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from select import EPOLLIN
 from typing import TYPE_CHECKING, Any
 
-from . import _core
-from ._green import refuse_green_threads, select_with_epoll
+from . import _core, _errors
+from ._green import refuse_green_threads
 
 if TYPE_CHECKING:
-    from ._workers import Crew
+    from ._workers import Crew, Worker
 
 # How often, while tasks are unfinished, it looks whether SIGINT still reaches us.
 _LOOK_SECONDS = 0.05
-_LONGEST_WAIT = 3600.0  # epoll counts milliseconds in an int
+# Then it looks whether its descriptors are still its own, should it not have heard.
+_LONGEST_WAIT = 60.0
 
 # Every crew that there is, recruited or not: a forked child closes what it has
 # of them.
-crews: weakref.WeakSet[Crew] = weakref.WeakSet()
-
-_lock = threading.RLock()
-_current: Supervisor | None = None
+_crews: set[weakref.ref[Crew]] = set()
 
 
-def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
-    """A daemon thread that takes no signals from the user's threads."""
-    refuse_green_threads()  # the program may have been patched after the pool was made
-    thread = threading.Thread(target=target, name=name, daemon=True)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        thread.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return thread
+class Thread:
+    """A daemon thread that takes no signals from the user's threads. It runs
+    once it is known whether it is needed, and nothing of `threading` is used to
+    start it: that waits, and takes locks."""
+
+    def __init__(self, run: Callable[[], None], name: str) -> None:
+        refuse_green_threads()  # the program may have been patched after the pool was made
+        self._run: Callable[[], None] | None = run
+        self._name = name
+        self._needed = False
+        self._decided = _thread.allocate_lock()
+        self._decided.acquire()
+        self.ident = self.native_id = 0
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            _thread.start_new_thread(self._begin, ())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def decide(self, needed: bool) -> None:
+        self._needed = needed
+        self._decided.release()
+
+    def _begin(self) -> None:
+        self._decided.acquire()
+        run, self._run = self._run, None
+        if not self._needed or run is None:
+            return
+        self.ident, self.native_id = _thread.get_ident(), _thread.get_native_id()
+        _core.thread_begins(self._name)
+        try:
+            run()
+        finally:
+            del run
+            # Before 3.13 `threading` keeps what current_thread() has made for us.
+            with contextlib.suppress(AttributeError):
+                threading._active.pop(self.ident, None)  # type: ignore[attr-defined]
+
+    def show_name(self) -> None:
+        """For code of the user's that asks in which thread it is."""
+        threading.current_thread().name = self._name
+
+    def is_this(self) -> bool:
+        return self.ident == _thread.get_ident()
 
 
 class Supervisor:
-    """Owns an epoll of pidfds, of its own wake-ups and of SIGINT."""
-
     def __init__(self) -> None:
-        self.crews: set[Crew] = set()
+        self.registry: _core.Registry | None = _core.registry()
+        self.roster = _core.Roster(self.registry)
         self.watched: dict[int, Callable[[], None]] = {}
         self.calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.looking = False
-        self.ended = False
-        self.interrupted = threading.Condition()  # notified when a SIGINT was acted on
-        self.wake = self.interrupts = -1
-        self.epoll = select_with_epoll().epoll()
+        self.mourned: deque[tuple[int, set[Worker]]] = deque()  # by count of SIGINTs: who is still to be reaped
+        self.arriving_since: float | None = None
+        self.failures = 0
+        self.thread: Thread | None = None
 
-    def start(self) -> None:
-        """Make the descriptors and the thread; on an error nothing is left.
-        A signal handler may submit in the middle of this: its calls are kept
-        until the thread runs."""
+    def start(self) -> bool:
+        """Have the thread and be the process's supervisor; False if there is
+        another one by now. On an error nothing is left."""
+        self.thread = thread = Thread(self._run, "fuload-supervisor")
+        installed = False
         try:
-            self.interrupts = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            self.watch(self.wake, self._do_calls)
-            self.watch(self.interrupts, self._on_interrupt)
-            _core.sigint_start(self.interrupts)
-            self.thread = start_thread(self._run, "fuload-supervisor")
-        except BaseException:
-            self._close()
-            raise
-
-    def _close(self) -> None:
-        self.ended = True
-        self.epoll.close()
-        for fd in (self.wake, self.interrupts):
-            if fd >= 0:
-                os.close(fd)
-        self.watched.clear()  # bound methods: a cycle that would keep the thread
-        with self.interrupted:
-            self.interrupted.notify_all()
+            installed = self.roster.install(self)
+        finally:
+            thread.decide(installed)
+        if installed:
+            _wrap_signal()
+            sigint_check()
+        return installed
 
     def watch(self, fd: int, act: Callable[[], None]) -> None:
-        self.epoll.register(fd, EPOLLIN)
+        assert self.registry is not None
+        self.registry.watch(fd)
         self.watched[fd] = act
 
     def unwatch(self, fd: int) -> None:
+        assert self.registry is not None
         del self.watched[fd]
-        self.epoll.unregister(fd)
+        self.registry.unwatch(fd)
+
+    def forget(self, fd: int) -> None:
+        """As unwatch(), before its owner closes it."""
+        assert self.registry is not None
+        del self.watched[fd]
+        self.registry.remove(fd)
+
+    def holds(self, fd: int) -> bool:
+        """Whether this number still is the file that it was."""
+        return self.registry is not None and self.registry.holds(fd)
 
     def call(self, act: Callable[..., None], *args: Any) -> None:
         """Have `act` called in the supervisor's thread, unless that has ended.
-        Callable from any thread and from signal handlers; does not wait."""
-        with _lock:
-            if not self.ended:
-                self.calls.append((act, args))
-                if self.wake >= 0:
-                    os.eventfd_write(self.wake, 1)
+        Callable from any thread, signal handlers and finalizers; does not wait."""
+        self.calls.append((act, args))
+        registry = self.registry
+        if registry is not None:
+            registry.ring()
 
     def _run(self) -> None:
-        with _lock:
-            if self.ended:  # start() has failed, though not before this thread was there
-                return
-        os.eventfd_write(self.wake, 1)  # for calls that came before it was there
-        while not self._over():
+        registry = self.registry
+        assert registry is not None
+        reason = ""
+        while not reason and not self._over():
             try:
-                for fd, _ in self.epoll.poll(self._timeout()):
+                for fd in registry.wait(self._timeout()):
                     act = self.watched.get(fd)
                     if act is not None:
                         act()
+                while self.calls:
+                    act, args = self.calls.popleft()
+                    act(*args)
                 self._look()
-            except Exception:
-                _core.say(_core.LOGGER.exception, "the supervisor goes on after an error")
-        self._close()
+                self.failures = 0
+            except Exception as error:
+                self.failures += 1
+                if self.failures >= 5:
+                    reason = f"the supervisor of fuload_exec cannot go on: {error!r}"
+                elif not registry.lost:
+                    _core.say(_core.LOGGER.exception, "the supervisor goes on after an error")
+            if registry.lost:
+                reason = _errors.LOST_DESCRIPTORS
+        if reason:
+            self._give_up(reason)
+        del registry
+        self.registry = None
+        self.watched.clear()  # bound methods: a cycle that would keep the thread
+        self.roster.close()
 
     def _over(self) -> bool:
-        global _current
-        with _lock:
-            if self.crews or self.calls:
-                return False
-            if _current is self:
-                _core.sigint_stop()
-                _watch_signal_module(False)
-                _current = None
-            self.ended = True
+        if self.calls or self.roster.members():
+            return False
+        _unwrap_signal()
+        if self.roster.end(self.calls):
             return True
+        _wrap_signal()
+        sigint_check()
+        return False
 
-    def _timeout(self) -> float | None:
-        deadlines = [crew.deadline for crew in self.crews if crew.deadline is not None]
-        if self.looking:
-            deadlines.append(time.monotonic() + _LOOK_SECONDS)
-        return min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT) if deadlines else None
+    def _give_up(self, reason: str) -> None:
+        """No pool of this supervisor can go on: their futures fail, their workers end."""
+        self.roster.abandon()
+        if self.registry is not None:
+            self.registry.hang_up()
+        _unwrap_signal()
+        for crew in self.roster.members():
+            try:
+                crew.abandon_all(reason)
+            except Exception:
+                _core.say(_core.LOGGER.exception, "while a pool is given up")
+        _core.say(_core.LOGGER.error, reason)
 
-    def _do_calls(self) -> None:
-        try:
-            os.eventfd_read(self.wake)
-        except BlockingIOError:
-            pass
-        while self.calls:
-            act, args = self.calls.popleft()
-            act(*args)
+    def lose(self) -> None:
+        """Somebody has closed a descriptor."""
+        if self.registry is not None:
+            self.registry.lose()
 
-    def _on_interrupt(self) -> None:
-        try:
-            os.eventfd_read(self.interrupts)
-        except BlockingIOError:
+    def _timeout(self) -> int:
+        """In milliseconds."""
+        deadlines = [crew.deadline for crew in self.roster.members()]
+        now = time.monotonic()
+        if self.looking or self.arriving_since is not None:
+            deadlines.append(now + _LOOK_SECONDS)
+        wait = min((due - now for due in deadlines if due is not None), default=_LONGEST_WAIT)
+        # Rounded up: it is not to look in vain shortly before.
+        return int(min(max(0.0, wait), _LONGEST_WAIT) * 1000 + 0.999)
+
+    def _answer_interrupt(self) -> None:
+        if _core.sigint_acted_on():
+            self.arriving_since = None
             return
+        now = time.monotonic()
+        if _core.sigint_arrives() and now - (self.arriving_since or now) < _LOOK_SECONDS:
+            self.arriving_since = self.arriving_since or now
+            return
+        self.arriving_since = None
         count = _core.sigint_seen()
-        for crew in list(self.crews):
-            if crew.handle_sigint:
-                crew.interrupt()
-        with self.interrupted:
+        ending: set[Worker] = set()
+        try:
+            for crew in self.roster.members():
+                if crew.handle_sigint:
+                    ending |= crew.interrupt()
+        finally:
+            self.mourned.append((count, ending))
             _core.sigint_handled(count)
-            self.interrupted.notify_all()
+            self.roster.wake()
 
-    def await_interrupt(self) -> None:
-        """Until every SIGINT that was seen has been acted on."""
-        with self.interrupted:
-            while not self.ended and not _core.sigint_handled():
-                self.interrupted.wait()
+    def _look_for_mourned(self) -> None:
+        """Who waits until the workers that a SIGINT has ended are reaped?"""
+        alive = {worker for crew in self.roster.members() for worker in list(crew.workers.values())}
+        while self.mourned and not self.mourned[0][1] & alive:
+            _core.sigint_buried(self.mourned.popleft()[0])
+            self.roster.wake()
 
     def _look(self) -> None:
-        """Deadlines, and whether a handler of the user's took SIGINT from us."""
+        """SIGINT, deadlines, and whether a handler of the user's took SIGINT from us."""
+        self._answer_interrupt()
         now = time.monotonic()
-        for crew in list(self.crews):
-            if crew.deadline is not None and crew.deadline <= now:
+        crews = self.roster.members()
+        for crew in crews:
+            deadline = crew.deadline
+            if deadline is not None and deadline <= now:
                 crew.on_deadline()
+        if self.mourned:
+            self._look_for_mourned()
         if self.looking:
             self.looking = False  # first: who submits meanwhile sets it again
-            if any([crew.pool.nudge() for crew in list(self.crews)]):
-                self.looking = True
-            for crew in list(self.crews):
+            for crew in crews:
+                if not crew.holds_descriptors():
+                    self.lose()
+                    return
+                if crew.pool.nudge():
+                    self.looking = True
                 crew.look_at_interpreters()
             sigint_check()
 
     def start_looking(self) -> None:
         self.looking = True
 
+    def await_end(self) -> None:
+        """Until the thread has ended, or other pools need it."""
+        self.roster.await_idle()
+        if self.roster.ended and self.thread is not None and not self.thread.is_this():
+            _core.await_thread(self.thread.native_id)
+
 
 def sigint_check() -> None:
     """Take SIGINT again if somebody has installed a handler over ours, which
     is called after ours from now on."""
-    if _current is not None and any(crew.handle_sigint for crew in list(_current.crews)):
+    roster = _core.roster()
+    if roster is not None and any(crew.handle_sigint for crew in roster.members()):
         _core.sigint_check()
-
-
-def lock() -> threading.RLock:
-    """Held while threads come and go; nobody blocks for long under it."""
-    return _lock
 
 
 def enlist(crew: Crew) -> Supervisor:
     """The process's supervisor, started if there is none."""
-    global _current
-    with _lock:
-        if _current is not None:
-            _current.crews.add(crew)
-            return _current
-        supervisor = _current = Supervisor()
-        supervisor.crews.add(crew)
-        try:
-            supervisor.start()
-            _watch_signal_module(True)
+    while True:
+        roster = _core.roster()
+        supervisor: Supervisor | None = roster.supervisor if roster is not None else None
+        if roster is not None and supervisor is not None and roster.add(crew):
             sigint_check()
-        except BaseException:
-            if supervisor.ended:
-                _current = None
-            else:
-                supervisor.crews.discard(crew)
-                os.eventfd_write(supervisor.wake, 1)
-            raise
-    return supervisor
+            return supervisor
+        supervisor = Supervisor()
+        supervisor.roster.add(crew)
+        if supervisor.start():
+            return supervisor
 
 
-_signal_before = signal.signal
+def know(crew: Crew) -> None:
+    """It is one of every_crew() as long as it lives."""
+    _crews.add(weakref.ref(crew, _crews.discard))
 
 
-@functools.wraps(_signal_before)
-def _signal_with_us(signalnum: Any, handler: Any) -> Any:
-    before = _signal_before(signalnum, handler)
-    if signalnum == signal.SIGINT:
-        sigint_check()
-    return before
-
-
-def _watch_signal_module(watch: bool) -> None:
-    """While there are pools, a handler that is installed for SIGINT is put
-    under ours at once. One that is installed by other means (from C, by a name
-    imported earlier) is found by the look that is taken while tasks run."""
-    global _signal_before
-    if watch and signal.signal is not _signal_with_us:
-        _signal_before = signal.signal
-        signal.signal = _signal_with_us
-    elif not watch and signal.signal is _signal_with_us:
-        signal.signal = _signal_before
+def every_crew() -> list[Crew]:
+    return [crew for reference in list(_crews) if (crew := reference()) is not None]
 
 
 def dismiss(crew: Crew) -> None:
-    """Called in the supervisor's thread when a crew's work is over."""
-    with _lock:
-        if crew.supervisor is not None:
-            crew.supervisor.crews.discard(crew)
+    """Its work is over."""
+    roster = _core.roster()
+    if roster is not None:
+        roster.discard(crew)
+        supervisor: Supervisor | None = roster.supervisor
+        if supervisor is not None and supervisor.registry is not None:
+            supervisor.registry.ring()
 
 
-def running_thread() -> threading.Thread | None:
-    supervisor = _current
-    return supervisor.thread if supervisor is not None else None
+def _signal_around(before: Callable[..., Any]) -> Callable[..., Any]:
+    """signal.signal with us behind it. Whoever wraps or keeps that may have it for
+    ever: it has its predecessor for life."""
+
+    @functools.wraps(before)
+    def wrapper(signalnum: Any, handler: Any) -> Any:
+        previous = before(signalnum, handler)
+        if signalnum == signal.SIGINT:
+            sigint_check()
+        return previous
+
+    return wrapper
+
+
+def _is_ours(function: Any) -> bool:
+    return getattr(function, "__code__", None) is _OURS
+
+
+_OURS = _signal_around(signal.signal).__code__
+
+
+def _wrap_signal() -> None:
+    """While there are pools, a handler that is installed for SIGINT is put
+    under ours at once. One that is installed by other means (from C, by a name
+    imported earlier) is found by the look that is taken while tasks run."""
+    if not _is_ours(signal.signal):
+        signal.signal = _signal_around(signal.signal)
+
+
+def _unwrap_signal() -> None:
+    if _is_ours(signal.signal):
+        signal.signal = signal.signal.__wrapped__  # type: ignore[attr-defined]
 
 
 def _forget_in_child() -> None:
     """After os.fork() in the child: nothing of the parent's is ours."""
-    global _current, _lock
-    _lock = threading.RLock()
-    supervisor, _current = _current, None
-    _core.sigint_handled(_core.sigint_seen())
-    if supervisor is not None:
-        _watch_signal_module(False)
-        supervisor.interrupted = threading.Condition()
-        supervisor._close()
-    for crew in list(crews):
+    _core.sigint_forget()
+    _unwrap_signal()
+    for crew in every_crew():
         crew.forget_in_child()
+    roster = _core.roster()
+    if roster is not None:
+        supervisor: Supervisor | None = roster.supervisor
+        if supervisor is not None and supervisor.registry is not None:
+            supervisor.registry.close()
+            supervisor.registry = None
+        roster.close()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

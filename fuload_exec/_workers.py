@@ -8,15 +8,14 @@ import fcntl
 import os
 import resource
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable
 
 from . import _core, _errors, _supervisor
-from ._descriptors import Lender
+from ._descriptors import Lender, file_of
 
-_INTERRUPT_GRACE = 0.5
+_INTERRUPT_GRACE = 0.1
 _LEAVE_GRACE = 10.0
 _ATTACH_GRACE = 5.0
 _INTERPRETER_GRACE = 8.0
@@ -35,6 +34,7 @@ class Worker:
         self.pidfd = pidfd  # the pool's, open until it is buried
         self.order = order
         self.errors = errors  # what a worker program writes to stderr before it has attached, or -1
+        self.errors_file = file_of(errors)
         self.silent = 0.0  # seconds since it exec'ed the interpreter, of which nothing was heard
         self.late = False  # it is killed for that
 
@@ -55,9 +55,9 @@ class Worker:
             return 0.0
 
     def close(self) -> None:
-        if self.errors >= 0:
+        if self.errors >= 0 and file_of(self.errors) == self.errors_file:
             os.close(self.errors)
-            self.errors = -1
+        self.errors = -1
 
 
 def _environment() -> dict[bytes, bytes]:
@@ -118,15 +118,13 @@ class Crew:
         self.wanted: deque[int] = deque()
         self.orders: dict[int, int] = {}  # how often each index was started: which worker of that index is meant
         self.doomed: dict[Worker, float] = {}  # when they are killed, unless they leave
-        self.supervisor: _supervisor.Supervisor | None = None
-        self.collector: threading.Thread | None = None
         self.over = False
-        self.recruited = False
-        self.finished = threading.Event()
+        self.finished = _core.Moment()
+        self.given_up = _core.Moment()
         self.leaving = False
         self.lender = Lender()
         pool.crew = self
-        _supervisor.crews.add(self)
+        _supervisor.know(self)
         try:
             self.lender.open()
         except BaseException:
@@ -142,34 +140,47 @@ class Crew:
             self.supervisor.call(self._start_wanted)
 
     def _recruit(self) -> None:
-        """Have the two threads, once; they look at `wanted` when they start.
-        A signal handler that submits in the middle of this finds `recruited`
-        set and leaves the rest to the code that it interrupted."""
-        with _supervisor.lock():
+        """Have the two threads, once. Another thread may be at it too, or be
+        interrupted in the middle of it by a signal handler that submits: each has
+        a collector of its own, and one of them counts."""
+        if "team" in self.__dict__:
             if self.over:  # shut down in the middle of a submit(), whose task is cancelled
-                while self.wanted:
-                    self.pool.worker_not_wanted(self.wanted.popleft())
-            if self.recruited or self.over:
-                return
-            self.recruited = True
+                self._want_nobody()
+            return
+        try:
+            collector = _supervisor.Thread(self._collect, f"fuload-collector-{self.pool.name}")
+            needed = False
             try:
-                self.supervisor = _supervisor.enlist(self)
-                self.collector = _supervisor.start_thread(self._collect, f"fuload-collector-{self.pool.name}")
-            except BaseException:
-                # No descriptors, no threads, or no stack, so nothing that needs a
-                # frame is called here: the next submit may try again.
-                self.recruited = False
-                supervisor, self.supervisor = self.supervisor, None
-                while self.wanted:
-                    self.pool.worker_not_wanted(self.wanted.popleft())
-                if supervisor is not None:
-                    supervisor.crews.discard(self)
-                    os.eventfd_write(supervisor.wake, 1)
-                raise
-            self.supervisor.call(self._watch_lender)
-            self.supervisor.call(self._start_wanted)
-            if self.pool.closing:  # meanwhile: close() has left it to us
-                self.supervisor.call(self._check)
+                mine = _supervisor.enlist(self), collector
+                needed = self.__dict__.setdefault("team", mine) is mine
+            finally:
+                collector.decide(needed)
+        except BaseException:
+            # No descriptors, no threads, or no stack, so nothing that needs a
+            # frame is called here: the next submit may try again.
+            if self._team is None:
+                self._want_nobody()
+            raise
+        if needed:
+            mine[0].call(self._begin)
+        elif self.over:
+            self._want_nobody()
+            _supervisor.dismiss(self)
+
+    def _want_nobody(self) -> None:
+        while self.wanted:
+            self.pool.worker_not_wanted(self.wanted.popleft())
+
+    @property
+    def _team(self) -> tuple[_supervisor.Supervisor, _supervisor.Thread] | None:
+        """Supervisor and collector, once they are there. (What "team" is is decided
+        once, in one step: empty if the pool ends without.)"""
+        return self.__dict__.get("team") or None
+
+    @property
+    def supervisor(self) -> _supervisor.Supervisor | None:
+        team = self._team
+        return team[0] if team is not None else None
 
     def kill(self, index: int, order: int) -> None:
         """Its task was condemned: end this worker, and no later one of that index.
@@ -191,17 +202,17 @@ class Crew:
 
     def check(self) -> None:
         """Perhaps the last task has ended, or the pool is broken."""
-        with _supervisor.lock():
-            if self.over:
-                return
-            if not self.recruited:
-                # There is no thread that would; whoever is about to have them
-                # has a task, and looks afterwards.
-                if self.pool.closing and not self.pool.unfinished:
-                    self._finish()
-                return
-        if self.supervisor is not None:
-            self.supervisor.call(self._check)
+        if self.over:
+            return
+        supervisor = self.supervisor
+        if supervisor is not None:
+            supervisor.call(self._check)
+        elif self.pool.closing and not self.pool.unfinished:
+            nobody: list[None] = []  # one of its own: two may be here
+            if self.__dict__.setdefault("team", nobody) is nobody:
+                self._finish()  # there is no thread that would
+            elif self.supervisor is not None:
+                self.supervisor.call(self._check)  # there is one now
 
     def busy(self) -> None:
         """Tasks were submitted after a pause."""
@@ -214,10 +225,16 @@ class Crew:
         """A SIGINT came and was not acted on yet: what is submitted now must
         not be cancelled by it."""
         if self.supervisor is not None and self.handle_sigint:
-            self.supervisor.await_interrupt()
+            self.supervisor.roster.await_interrupt()
+
+    def announce(self) -> None:
+        """Who waits for what an interrupt has cancelled hears of it now."""
+        if self.handle_sigint:
+            self.pool.announce_settled()
 
     def close(self) -> None:
-        """No more tasks will come: end when those submitted have ended."""
+        """No more tasks will come: end when those submitted have ended. A
+        finalizer calls it in the middle of anything: it takes no lock."""
         self.pool.closing = True
         self.pool.wake_blocked()
         self.check()
@@ -227,51 +244,84 @@ class Crew:
         return sorted({worker.pid for worker in list(self.workers.values())} | self.pool.pids())
 
     def join(self) -> None:
-        """Wait until every worker is reaped and the threads have ended."""
-        me = threading.current_thread()
-        if me is self.collector:
+        """Wait until every worker is reaped and the threads have ended; the
+        supervisor only if it has no other pool."""
+        team = self._team
+        if team is not None and team[1].is_this():
             return
-        self.finished.wait()
-        if self.collector is not None:
-            self.collector.join()
-        if self.supervisor is not None and not self.supervisor.crews and me is not self.supervisor.thread:
-            self.supervisor.thread.join()
+        while not self.finished.wait():
+            pass
+        team = self._team
+        if team is not None:
+            _core.await_thread(team[1].native_id)
+            team[0].await_end()
 
     # -- the collector's thread -----------------------------------------------------
 
     def _collect(self) -> None:
-        with _supervisor.lock():
-            if self.collector is not threading.current_thread():
-                return  # recruiting has failed, though not before this thread was there
         self.pool.collector_runs()
         while not self.over:
             try:
                 self.pool.work()
             except BaseException:
                 _core.say(_core.LOGGER.exception, "the collector goes on after an error")
-        self.pool.work(0)  # callbacks of what ended last
-        self._finish()
+            if self.pool.lost and not self.over:
+                # Nobody can call us any more; the supervisor ends this pool.
+                assert self.supervisor is not None
+                self.supervisor.call(self.supervisor.lose)
+                self.given_up.wait()
+        try:
+            self.pool.work(0)  # callbacks of what ended last
+        finally:
+            self._finish()
+
+    def name_collector(self) -> None:
+        """Code of the user's is about to be called."""
+        team = self._team
+        if team is not None and team[1].is_this():
+            team[1].show_name()
 
     def _finish(self) -> None:
         self.over = True
-        self.pool.crew = None
-        self.pool.close()
-        self.lender.close()
-        self.finished.set()
+        try:
+            self.pool.crew = None
+            self.pool.close()
+            self.lender.close()
+        finally:
+            self.finished.happen()
 
     def abandon(self) -> None:
         """The executor could not be made: leave nothing. No thread was started."""
         self._finish()
 
-    def _watch_lender(self) -> None:
+    def _begin(self) -> None:
+        """There are threads now. Whoever closed the pool before may have relied on that."""
         assert self.supervisor is not None
-        if not self.over:
-            self.supervisor.watch(self.lender.fd, self.lender.serve)
+        if self.over:
+            _supervisor.dismiss(self)
+            return
+        if self.lender.fd not in self.supervisor.watched:
+            self.supervisor.watch(self.lender.fd, self._lend)
+        self._start_wanted()
+        self._check()
+
+    def _lend(self) -> None:
+        if self.lender.whole():
+            self.lender.serve()
+        elif self.supervisor is not None:
+            self.supervisor.lose()
+
+    def holds_descriptors(self) -> bool:
+        """Whether nobody has closed one of this pool's."""
+        return self.over or (self.pool.holds_descriptors() and self.lender.whole())
 
     # -- starting ----------------------------------------------------------------------
 
     def _start_wanted(self) -> None:
-        while self.wanted and (self.leaving or self.start_again <= time.monotonic()):
+        if self.wanted and self.supervisor is not None and not self.holds_descriptors():
+            self.supervisor.lose()  # a worker would inherit somebody else's
+            return
+        while self.wanted and not self.over and (self.leaving or self.start_again <= time.monotonic()):
             indexes = self._take_wanted(_AT_ONCE)
             if self.leaving:
                 for index in indexes:
@@ -404,6 +454,9 @@ class Crew:
         sandbox) it is told to end by other means, at once or after its grace."""
         if worker not in self.workers.values():
             return
+        if self.supervisor is not None and not self.supervisor.holds(worker.pidfd):
+            self.supervisor.lose()
+            return
         try:
             signal.pidfd_send_signal(worker.pidfd, number)
         except ProcessLookupError:
@@ -523,8 +576,9 @@ class Crew:
         for worker in list(self.workers.values()):
             self._send(worker, number)
 
-    def interrupt(self) -> None:
-        """Ctrl-C: cancel everything, then the workers leave or are killed."""
+    def interrupt(self) -> set[Worker]:
+        """Ctrl-C: cancel everything, then the workers leave or are killed. Who
+        they are."""
         while self.wanted:
             self.pool.worker_not_wanted(self.wanted.popleft())
         self.failing_since = 0.0
@@ -533,6 +587,25 @@ class Crew:
         for index, worker in list(self.workers.items()):
             self._send(worker, signal.SIGINT if self.pool.runs_python(index) else signal.SIGTERM)
         self._doom(_INTERRUPT_GRACE)
+        return set(self.workers.values())
+
+    def abandon_all(self, reason: str) -> None:
+        """The supervisor cannot go on. What it knew its workers by may be
+        somebody else's now; a child that nobody has reaped still has its pid."""
+        for worker in self.workers.values():
+            try:
+                if os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    os.kill(worker.pid, signal.SIGKILL)
+                os.waitid(os.P_PID, worker.pid, os.WEXITED)
+            except (ChildProcessError, PermissionError):
+                pass
+            worker.close()
+        self.workers.clear()
+        self.wanted.clear()
+        self.pool.abandon(reason)
+        self.pool.announce_settled()
+        self.over = True
+        self.given_up.happen()
 
     def _doom(self, grace: float, workers: Iterable[Worker] | None = None) -> None:
         """These, or all workers of now, are killed if they are still there then."""
@@ -583,7 +656,7 @@ class Crew:
         self._start_wanted()  # which takes them back now
         if not self.workers:
             if self.supervisor is not None and self.lender.fd in self.supervisor.watched:
-                self.supervisor.unwatch(self.lender.fd)
+                self.supervisor.forget(self.lender.fd)
             self.over = True
             _supervisor.dismiss(self)
             pool.kick()
@@ -592,9 +665,8 @@ class Crew:
         for worker in self.workers.values():
             worker.close()
         self.workers.clear()
-        self.supervisor = None
-        self.collector = None
+        self.__dict__["team"] = ()
         self.over = True
         self.pool.forget_in_child()
         self.lender.close()
-        self.finished.set()
+        self.finished.happen()

@@ -40,7 +40,10 @@ class Program:
 
     def __init__(self, script, folder, *, terminal=False, env=None, before=""):
         self.path = folder / "program.py"
-        self.path.write_text(before + PROLOGUE + textwrap.dedent(script))
+        script = textwrap.dedent(script)
+        if "__main__" not in script:  # workers import it
+            script = 'if __name__ == "__main__":\n' + textwrap.indent(script, "    ") + "\n    pass\n"
+        self.path.write_text(before + PROLOGUE + script)
         self.report = folder / "report"
         self.watched = {}
         self.master = None

@@ -213,6 +213,18 @@ def report(**what):
     os.close(fd)
 
 
+def our_threads():
+    """Names of the threads of pools in this process, as the system has them."""
+    names = []
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/comm") as file:
+                names.append(file.read().strip())
+        except FileNotFoundError:
+            pass
+    return sorted(name for name in names if name.startswith("fuload-"))
+
+
 def until(condition, seconds=20.0):
     due = time.monotonic() + seconds
     while not (found := condition()):
