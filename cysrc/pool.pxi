@@ -93,6 +93,7 @@ cdef class Pool:
     cdef public object premature   # made while a worker imports __main__: whether that goes on
     cdef object main               # the __main__ that workers import; None: what is of it goes by value
     cdef public bint closing, cancel_running
+    cdef str abandoned             # why nothing will be heard of the workers any more
     cdef bint forced               # the workers are ended: nothing is tried again
     cdef str host_program          # the interpreter's
     cdef object no_interpreter     # while a worker is buried: why it could not become Python
@@ -287,6 +288,7 @@ cdef class Pool:
         """Nothing will be heard of the workers any more: every future fails."""
         if self.gone():
             return
+        self.abandoned = reason
         self.enter_region()
         try:
             self.break_pool(reason, None)
@@ -1440,6 +1442,8 @@ cdef class Pool:
         error = _errors.SlotCorrupted(
             f"slot {slot} of {future.callable.name}() holds what no worker can have written "
             f"(word {word:#018x}, reply kind {s.reply_kind}, reply size {s.reply_size})")
+        if self.abandoned is not None:  # its worker was ended, and nobody buries it
+            error = BrokenProcessPool(self.abandoned)
         self.futures[slot] = NULL
         future.slot = -1
         try:
