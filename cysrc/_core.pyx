@@ -46,7 +46,7 @@ import sys
 import threading
 import weakref
 from _pickle import PickleError, Pickler, dumps as pickle_dumps, loads as pickle_loads
-from _thread import allocate_lock, get_ident
+from _thread import allocate_lock, get_ident, start_new_thread
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import LOGGER as LOGGER

@@ -156,6 +156,19 @@ cdef extern from *:
         fuload_sigint_aim_at(aim);
     }
 
+    static void fuload_block_signals(sigset_t *before)
+    {
+        sigset_t all;
+
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, before);
+    }
+
+    static void fuload_restore_signals(const sigset_t *before)
+    {
+        pthread_sigmask(SIG_SETMASK, before, NULL);
+    }
+
     static int fuload_thread_exists(int tid)
     {
         return syscall(SYS_tgkill, getpid(), tid, 0) == 0;
@@ -166,6 +179,10 @@ cdef extern from *:
         pthread_setname_np(pthread_self(), name);
     }
     """
+    ctypedef struct sigset_t:
+        pass
+    void fuload_block_signals(sigset_t *before)
+    void fuload_restore_signals(const sigset_t *before)
     unsigned fuload_sigint_seen, fuload_sigint_handled, fuload_sigint_buried
     int fuload_sigint_calling, fuload_sigint_ringing
     void fuload_sigint_take()
@@ -246,7 +263,8 @@ cdef class Sleepers:
 
     cpdef wake(self):
         """All look again."""
-        locks, self.locks = self.locks, []
+        made = []  # first: up to 3.11 that may be a collection, with any code
+        locks, self.locks = self.locks, made
         for lock in locks:
             lock.release()
 
@@ -273,6 +291,61 @@ cdef class Moment:
         finally:
             self.sleepers.leave(lock)
         return self.happened
+
+
+cdef class Gate:
+    """Where a new thread waits until it is known what it is to do, if anything."""
+    cdef object lock, work
+    cdef bint opened
+
+    def __cinit__(self):
+        self.lock = allocate_lock()
+        self.lock.acquire()
+
+    cdef int open(self, work) except -1:
+        """Only the first time counts."""
+        if not self.opened:
+            self.opened = True
+            self.work = work
+            self.lock.release()
+        return 0
+
+    def wait(self):
+        """In the thread: its work, or None."""
+        self.lock.acquire()
+        work, self.work = self.work, None
+        return work
+
+
+@cython.no_gc_clear
+cdef class Start:
+    """A thread that has been started and waits at its gate. Ctrl-C may end at
+    any point whatever was to open that: then the thread has nothing to do, and
+    ends."""
+    cdef Gate gate
+
+    def __init__(self, main):
+        """It takes no signals of the user's threads. (Masks are set here, not by
+        `signal`: there a handler may raise while they are.)"""
+        cdef sigset_t before
+        self.gate = Gate()
+        fuload_block_signals(&before)
+        try:
+            start_new_thread(main, (self.gate,))
+        finally:
+            fuload_restore_signals(&before)
+
+    def __dealloc__(self):
+        if self.gate is not None:
+            self.gate.open(None)
+
+
+def settle(dict members, str name, value, Start start, work):
+    """members.setdefault(name, value), and in the same step the thread gets this
+    work if it is `value` that counts; whether it is."""
+    counts = members.setdefault(name, value) is value
+    start.gate.open(work if counts else None)
+    return counts
 
 
 cdef class Roster:
@@ -320,8 +393,9 @@ cdef class Roster:
         """Over, whoever is left."""
         self.ended = True
 
-    def install(self, supervisor):
-        """Be the process's roster, unless there is one."""
+    def install(self, supervisor, Start start, work):
+        """Be the process's roster, unless there is one, and in the same step
+        have the supervisor's thread begin this work."""
         global the_roster
         cdef Roster before = the_roster
         if before is not None and not before.over() and not before.registry.lost:
@@ -329,6 +403,7 @@ cdef class Roster:
         self.supervisor = supervisor
         the_roster = self
         fuload_sigint_start(aim_of(self.registry))
+        start.gate.open(work)
         return True
 
     def close(self):

@@ -75,7 +75,7 @@ class Lender:
 
     def take_back(self, numbers: list[int]) -> None:
         for number in numbers:
-            fd, file = self.lent.pop(number)
+            fd, file = self.lent.pop(number, (-1, (-1, 0)))
             if file_of(fd) == file:  # else somebody has closed it, and it is another's
                 os.close(fd)
 
@@ -110,13 +110,13 @@ class Lender:
             pass  # it sees its end closed
 
     def close(self) -> None:
+        ends, self.ends = self.ends, ()  # two may be here
         files, self.files = self.files, ()
-        for end, file in itertools.zip_longest(self.ends, files):
+        for end, file in itertools.zip_longest(ends, files):
             if file is None or file_of(end.fileno()) == file:
                 end.close()
             else:
                 end.detach()
-        self.ends = ()
         self.fd = self.far = -1
         self.take_back(list(self.lent))
         self.holds = None

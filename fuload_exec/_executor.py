@@ -369,7 +369,8 @@ class FuloadExecutor(_PoolExecutor):
             pool.closing = True
             if cancel_futures:
                 pool.cancel_all()
-            self._ended()
+            self._crew.close()  # whole, or the next shutdown() does it
+            self._ended.detach()
             if wait:
                 self._crew.join()
 

@@ -42,39 +42,23 @@ _crews: set[weakref.ref[Crew]] = set()
 
 
 class Thread:
-    """A daemon thread that takes no signals from the user's threads. It runs
-    once it is known whether it is needed, and nothing of `threading` is used to
-    start it: that waits, and takes locks."""
+    """A daemon thread that takes no signals from the user's threads. It waits
+    until it is known whether it is needed, and ends if nobody says so. Nothing of
+    `threading` is used to start it: that waits, and takes locks."""
 
-    def __init__(self, run: Callable[[], None], name: str) -> None:
+    def __init__(self, name: str) -> None:
         refuse_green_threads()  # the program may have been patched after the pool was made
-        self._run: Callable[[], None] | None = run
         self._name = name
-        self._needed = False
-        self._decided = _thread.allocate_lock()
-        self._decided.acquire()
         self.ident = self.native_id = 0
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            _thread.start_new_thread(self._begin, ())
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self.start = _core.Start(_begin)
 
-    def decide(self, needed: bool) -> None:
-        self._needed = needed
-        self._decided.release()
-
-    def _begin(self) -> None:
-        self._decided.acquire()
-        run, self._run = self._run, None
-        if not self._needed or run is None:
-            return
+    def run(self, work: Callable[[], None]) -> None:
         self.ident, self.native_id = _thread.get_ident(), _thread.get_native_id()
         _core.thread_begins(self._name)
         try:
-            run()
+            work()
         finally:
-            del run
+            del work
             # Before 3.13 `threading` keeps what current_thread() has made for us.
             with contextlib.suppress(AttributeError):
                 threading._active.pop(self.ident, None)  # type: ignore[attr-defined]
@@ -85,6 +69,14 @@ class Thread:
 
     def is_this(self) -> bool:
         return self.ident == _thread.get_ident()
+
+
+def _begin(gate: _core.Gate) -> None:
+    work = gate.wait()
+    if work is not None:
+        thread, act = work
+        del work
+        thread.run(act)
 
 
 class Supervisor:
@@ -102,12 +94,8 @@ class Supervisor:
     def start(self) -> bool:
         """Have the thread and be the process's supervisor; False if there is
         another one by now. On an error nothing is left."""
-        self.thread = thread = Thread(self._run, "fuload-supervisor")
-        installed = False
-        try:
-            installed = self.roster.install(self)
-        finally:
-            thread.decide(installed)
+        self.thread = thread = Thread("fuload-supervisor")
+        installed = self.roster.install(self, thread.start, (thread, self._run))
         if installed:
             _wrap_signal()
             sigint_check()

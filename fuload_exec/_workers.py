@@ -137,7 +137,7 @@ class Crew:
         """The pool has put the index of a worker into `wanted`."""
         self._recruit()
         if self.supervisor is not None:
-            self.supervisor.call(self._start_wanted)
+            self.supervisor.call(self._begin)
 
     def _recruit(self) -> None:
         """Have the two threads, once. Another thread may be at it too, or be
@@ -148,22 +148,16 @@ class Crew:
                 self._want_nobody()
             return
         try:
-            collector = _supervisor.Thread(self._collect, f"fuload-collector-{self.pool.name}")
-            needed = False
-            try:
-                mine = _supervisor.enlist(self), collector
-                needed = self.__dict__.setdefault("team", mine) is mine
-            finally:
-                collector.decide(needed)
+            collector = _supervisor.Thread(f"fuload-collector-{self.pool.name}")
+            mine = _supervisor.enlist(self), collector
+            needed = _core.settle(self.__dict__, "team", mine, collector.start, (collector, self._collect))
         except BaseException:
             # No descriptors, no threads, or no stack, so nothing that needs a
             # frame is called here: the next submit may try again.
             if self._team is None:
                 self._want_nobody()
             raise
-        if needed:
-            mine[0].call(self._begin)
-        elif self.over:
+        if not needed and self.over:
             self._want_nobody()
             _supervisor.dismiss(self)
 
@@ -208,11 +202,12 @@ class Crew:
         if supervisor is not None:
             supervisor.call(self._check)
         elif self.pool.closing and not self.pool.unfinished:
-            nobody: list[None] = []  # one of its own: two may be here
-            if self.__dict__.setdefault("team", nobody) is nobody:
-                self._finish()  # there is no thread that would
-            elif self.supervisor is not None:
-                self.supervisor.call(self._check)  # there is one now
+            self.__dict__.setdefault("team", ())
+            supervisor = self.supervisor
+            if supervisor is not None:
+                supervisor.call(self._check)  # there is one now
+            else:
+                self._finish()  # there is no thread that would; once more if Ctrl-C cut it short
 
     def busy(self) -> None:
         """Tasks were submitted after a pause."""
@@ -287,6 +282,7 @@ class Crew:
             self.pool.crew = None
             self.pool.close()
             self.lender.close()
+            _supervisor.dismiss(self)  # it may have been enlisted, and recruited no further
         finally:
             self.finished.happen()
 
@@ -295,7 +291,8 @@ class Crew:
         self._finish()
 
     def _begin(self) -> None:
-        """There are threads now. Whoever closed the pool before may have relied on that."""
+        """A worker is wanted, and there are threads. Whoever closed the pool before
+        there were may have relied on that."""
         assert self.supervisor is not None
         if self.over:
             _supervisor.dismiss(self)
