@@ -251,7 +251,7 @@ cdef class Pool:
                 fuload_release(self.bell.registry, self.bell.pidfds[i], self.forks == fuload_forks)
                 self.bell.pidfds[i] = -1
 
-    cdef bint holds_region(self) noexcept:
+    cdef bint holds_region(self) noexcept nogil:
         """Whether the number still is the region's file."""
         return fuload_is_file(self.region.fd, &self.region_file)
 

@@ -60,7 +60,7 @@ cdef int provide(Pool pool, uint32_t slot, uint64_t touched, uint64_t size) noex
     """Pages for a long request that its window does not have yet; 0, or errno.
     Where the system promises no more memory than it has (vm.overcommit_memory=2),
     the want of it is an error here; while the request is copied it would be SIGBUS."""
-    if size < SMALL_COPY or size <= touched or \
+    if size < SMALL_COPY or size <= touched or not pool.holds_region() or \
             fallocate(pool.region.fd, FALLOC_FL_KEEP_SIZE,
                       <long>(fl_window_at(&pool.region, slot, FL_REQUEST) + touched), <long>(size - touched)) == 0:
         return 0
@@ -212,6 +212,7 @@ cdef int feed(Pool pool) except -1:
     cdef char *at
     while pool.free_count and pool.first != NULL and not pool.paused:
         task = pool.first
+        future = <CoreFuture>task.future
         slot = pool.free[pool.free_count - 1]
         touched = pool.warm[2 * slot]
         try:
@@ -220,14 +221,14 @@ cdef int feed(Pool pool) except -1:
             if number:
                 raise no_pages(task.size, number)
         except (OSError, MemoryError) as error:
-            future = <CoreFuture>task.future
-            pool.withdraw(future)
-            future.settle(HAS_EXCEPTION, error)
+            # To make the error other threads have run, which may have seen to it.
+            if future.task == task:
+                pool.withdraw(future)
+                future.settle(HAS_EXCEPTION, error)
             continue
         fl_copy(at, task_bytes(task), task.size)
         pool.free_count -= 1
         unlink_task(pool, task)
-        future = <CoreFuture>task.future
         future.task = NULL
         publish(pool, slot, task.future, task.function, task.kind, task.size)
         if future.retries:
