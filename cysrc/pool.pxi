@@ -561,9 +561,12 @@ cdef class Pool:
         cdef bint again
         if self.gone():
             return False
-        # The last submit() may have found the supervisor looking: once more.
-        again = self.unfinished != 0 or self.submitted != self.seen_submitted
+        # The last submit() may have found the supervisor looking: once more. One
+        # that is under way has asked for looks before its task counts.
+        again = self.unfinished != 0 or self.submitted != self.seen_submitted or self.inside != 0
         self.seen_submitted = self.submitted
+        if not again:
+            self.looked_ns = 0  # the next submit(), however soon, has it look again
         if not again or self.broken is not None:
             return again
         self.enter_region()

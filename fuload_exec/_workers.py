@@ -218,9 +218,11 @@ class Crew:
 
     def await_interrupt(self) -> None:
         """A SIGINT came and was not acted on yet: what is submitted now must
-        not be cancelled by it."""
-        if self.supervisor is not None and self.handle_sigint:
-            self.supervisor.roster.await_interrupt()
+        not be cancelled by it, though this be the first task of a pool that the
+        supervisor does not know yet."""
+        roster = _core.roster()
+        if roster is not None and self.handle_sigint:
+            roster.await_interrupt()
 
     def announce(self) -> None:
         """Who waits for what an interrupt has cancelled hears of it now."""

@@ -232,3 +232,20 @@ def until(condition, seconds=20.0):
             raise TimeoutError(f"still not so after {seconds} s: {condition}")
         time.sleep(0.001)
     return found
+
+
+# -- a pool of one's own -------------------------------------------------------------
+
+
+def sleep_in_a_nested_pool(path, seconds):
+    """The file holds the pids of its two workers."""
+    from fuload_exec import FuloadExecutor
+
+    with FuloadExecutor(2) as executor:
+        futures = [executor.submit(time.sleep, seconds) for _ in range(2)]
+        until(lambda: all(f.running() for f in futures) and len(executor.worker_pids) == 2)
+        with open(path + ".new", "w") as f:
+            f.write(" ".join(map(str, executor.worker_pids)))
+        os.rename(path + ".new", path)
+        for future in futures:
+            future.result()
