@@ -151,3 +151,145 @@ def test_exit_with_a_live_pool_says_nothing(program, script):
         assert not text or lines, text
     else:
         assert text == ""
+
+
+# -- in the middle of starting ------------------------------------------------------------
+
+# Executors of which nobody knows any more, in every state: `forget()` makes one
+# that a collection closes, `held` ones that end when they are let go.
+FORGOTTEN = """
+import _thread, gc
+gc.disable()
+held = []
+USES = [
+    lambda executor: None,
+    lambda executor: executor.submit(libc.abs, -1).result(20),
+    lambda executor: executor.submit(libc.usleep, 3000),
+]
+
+def forget(use):
+    cycle = [FuloadExecutor(1)]
+    use(cycle[0])
+    cycle.append(cycle)
+
+def around_threads(act):
+    # What act() does is done in every thread that is just being started, before
+    # anybody knows that it runs, and in the one that starts it.
+    def first(function):
+        def run(*args):
+            act()
+            return function(*args)
+        return run
+    def afterwards(function):
+        def run(*args):
+            found = function(*args)
+            act()
+            return found
+        return run
+    from fuload_exec import _core, _supervisor
+    _supervisor._begin = first(_supervisor._begin)
+    _core.Start = afterwards(_core.Start)
+    threading.Thread._set_ident = afterwards(threading.Thread._set_ident)
+
+def in_a_thread(function):
+    # Not one of `threading`: that is changed.
+    done = _thread.allocate_lock()
+    done.acquire()
+    _thread.start_new_thread(lambda: (function(), done.release()), ())
+    assert done.acquire(timeout=30)
+"""
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_collected_in_a_thread_that_is_being_started(program, others):
+    """With and without a supervisor that runs already."""
+    p = program(FORGOTTEN + f"""
+other = FuloadExecutor(1)
+if {others}:
+    other.submit(libc.abs, -1).result(20)
+closed = []
+def collect():
+    before = sum(type(thing) is FuloadExecutor for thing in gc.get_objects())
+    gc.collect()
+    closed.append(before - sum(type(thing) is FuloadExecutor for thing in gc.get_objects()))
+around_threads(collect)
+for use in USES:
+    forget(use)
+    def another():
+        forget(use)
+        with FuloadExecutor(1) as executor:
+            assert executor.submit(libc.abs, -7).result(20) == 7
+    in_a_thread(another)
+gc.collect()
+report(closed=max(closed), works=other.submit(libc.abs, -8).result(20))
+other.shutdown()
+""")
+    assert p.expect("works") == 8
+    assert p.reports()["closed"] > 0
+    assert p.exit() == 0, p.errors()
+    assert p.errors() == ""
+
+
+def test_closed_at_any_call_of_another_pools(program, dice, stress):
+    """A finalizer runs at this call of a function, be it in the caller, the
+    collector or the supervisor: no lock may be held there that it waits for."""
+    p = program(FORGOTTEN + f"""
+import random
+dice = random.Random({dice.random()!r})
+left = 0  # calls until the finalizer runs
+def count(frame, event, arg):
+    global left
+    if left and event in ("call", "c_call"):
+        left -= 1
+        if not left:
+            held.clear()
+around_threads(lambda: sys.setprofile(count))
+def life(calls):
+    global left
+    use = dice.choice(USES)
+    held.append(FuloadExecutor(1))
+    use(held[0])
+    sys.setprofile(count)
+    left = calls
+    with FuloadExecutor(1) as executor:
+        assert executor.submit(libc.abs, -7).result(20) == 7
+    sys.setprofile(None)
+    rest, left = left, 0
+    reached = not held
+    held.clear()
+    return reached, calls - rest
+_, total = life(100_000)
+reached = 0
+for round_ in range({60 * stress}):
+    found = []
+    calls = dice.randrange(1, total)
+    in_a_thread(lambda: found.append(life(calls)))
+    reached += found[0][0]
+report(reached=reached)
+""")
+    assert p.expect("reached", 60 * stress) > 20
+    assert p.exit() == 0, p.errors()
+    assert p.errors() == ""
+
+
+def test_collections_everywhere(program, stress):
+    """At every few allocations, in threads that make and forget pools."""
+    p = program(FORGOTTEN + f"""
+gc.enable()
+def work():
+    for i in range({12 * stress}):
+        forget(USES[i % 3])
+        with FuloadExecutor(1) as executor:
+            assert executor.submit(libc.abs, -7).result(20) == 7
+gc.set_threshold(3, 3, 1000)
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+gc.set_threshold(700, 10, 10)
+report(done=True)
+""")
+    assert p.expect("done", 60 * stress)
+    assert p.exit() == 0, p.errors()
+    assert p.errors() == ""

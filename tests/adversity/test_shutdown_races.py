@@ -87,3 +87,102 @@ def test_shutdown_while_the_first_task_starts_the_threads(program, before, cance
     p = program(RECRUITING.format(before=before, cancel=cancel))
     assert p.expect("result", 60) == 3
     assert p.exit() == 0, p.errors()
+
+
+def test_pools_that_come_and_go_while_the_supervisor_looks_at_others(program):
+    """It goes through the pools of the process for the next timeout: others are
+    made, and end, in the middle of that. Nothing is logged, and no timeout is
+    forgotten."""
+    p = program("""
+import logging
+from fuload_exec import TaskTimeout, _workers
+logged = []
+class Keep(logging.Handler):
+    def emit(self, record):
+        logged.append(record.getMessage())
+logging.getLogger().addHandler(Keep())
+deadline, ended = _workers.Crew.deadline, []
+def visit():
+    executor = FuloadExecutor(1)
+    executor.submit(libc.abs, -1)
+    executor.shutdown(wait=False)
+    ended.append(executor)
+def while_it_is_asked(crew):
+    if len(ended) < 30:
+        visitor = threading.Thread(target=visit)
+        visitor.start()
+        visitor.join(10)
+        assert not visitor.is_alive()
+    return deadline.fget(crew)
+_workers.Crew.deadline = property(while_it_is_asked)
+executors = [FuloadExecutor(1, timeout=0.02) for _ in range(3)]
+futures = [executor.submit(libc.usleep, 90_000_000) for executor in executors for _ in range(4)]
+report(errors=sorted({type(f.exception(timeout=60)).__name__ for f in futures}))
+until(lambda: len(ended) >= 30)
+for executor in executors + ended:
+    executor.shutdown()
+report(logged=logged)
+""")
+    assert p.expect("logged", 60) == []
+    assert p.reports()["errors"] == ["TaskTimeout"]
+    assert p.exit() == 0, p.errors()
+    assert p.errors() == ""
+
+
+def test_pools_that_come_and_go_in_threads(program, stress):
+    p = program(f"""
+from fuload_exec import TaskTimeout
+sys.setswitchinterval(1e-5)
+bad = []
+def come_and_go():
+    for i in range({40 * stress}):
+        with FuloadExecutor(1) as executor:
+            if executor.submit(libc.abs, -i).result(30) != i:
+                bad.append(i)
+def time_out():
+    with FuloadExecutor(1, timeout=0.02) as executor:
+        for i in range({15 * stress}):
+            error = executor.submit(libc.usleep, 90_000_000).exception(30)
+            if type(error) is not TaskTimeout:
+                bad.append(repr(error))
+threads = [threading.Thread(target=act) for act in (come_and_go, come_and_go, come_and_go, time_out, time_out)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+report(bad=bad)
+""")
+    assert p.expect("bad", 60 * stress) == []
+    assert p.exit() == 0, p.errors()
+    assert p.errors() == ""
+
+
+def test_shutdown_does_not_wait_for_another_pool(program):
+    """One that is made while shutdown() waits for the supervisor, and keeps that."""
+    p = program("""
+from fuload_exec import _supervisor
+from procfs import state, switches
+others, marks = [], []
+def asleep():
+    marks.append((state(ending.native_id), switches(os.getpid()).get(ending.native_id)))
+    return len(marks) > 15 and marks[-1][0] == "S" and len(set(marks[-15:])) == 1
+over = _supervisor.Supervisor._over
+def make_another_first(supervisor):
+    if executor._crew.over and not others:
+        until(asleep)
+        others.append(FuloadExecutor(1))
+        others[0].submit(libc.abs, -1)
+    return over(supervisor)
+_supervisor.Supervisor._over = make_another_first
+executor = FuloadExecutor(1)
+executor.submit(libc.abs, -1).result(20)
+ending = threading.Thread(target=executor.shutdown, daemon=True)
+ending.start()
+ending.join(10)
+report(ended=not ending.is_alive(), lives=others[0].submit(libc.abs, -2).result(20))
+others[0].shutdown()
+ending.join()
+""")
+    assert p.expect("lives", 60) == 2
+    assert p.reports()["ended"]
+    assert p.exit() == 0, p.errors()
