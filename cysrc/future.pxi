@@ -276,6 +276,9 @@ cdef class CoreFuture:
             # A callback waits for another task: nobody else would resolve it.
             self.pool.work(10 if seconds < 0 else min(seconds * 1000, 10))
             return 0
+        if self.pool is not None and in_supervisor():
+            raise RuntimeError("a finalizer waits for a task in the thread that starts and ends workers, where it "
+                               "happened to run: it may shut down a pool, but wait for no task")
         lock = allocate_lock()
         lock.acquire()
         if self.sleepers is None:

@@ -354,6 +354,7 @@ cdef class Roster:
     cdef set crews
     cdef readonly bint ended
     cdef readonly object supervisor
+    cdef object thread         # the supervisor's, once it runs
     cdef Registry registry
     cdef int forks
     cdef Sleepers sleepers     # for anything that changes here
@@ -363,6 +364,10 @@ cdef class Roster:
         self.sleepers = Sleepers()
         self.registry = registry
         self.forks = fuload_forks
+
+    def runs(self):
+        """The supervisor's thread says who it is."""
+        self.thread = get_ident()
 
     cdef bint over(self) noexcept:
         return self.ended or self.forks != fuload_forks
@@ -421,7 +426,7 @@ cdef class Roster:
 
     def await_interrupt(self):
         """Until every SIGINT that was seen has been acted on."""
-        while fuload_sigint_handled != fuload_sigint_seen and not self.over():
+        while fuload_sigint_handled != fuload_sigint_seen and not self.over() and not in_supervisor():
             lock = self.sleepers.register()
             try:
                 if fuload_sigint_handled != fuload_sigint_seen and not self.over():
@@ -447,6 +452,12 @@ cdef Roster the_roster = None
 def roster():
     """The process's, or None."""
     return the_roster
+
+
+cpdef bint in_supervisor() except -1:
+    """Is this the supervisor's thread? Finalizers run there too, for a collection
+    may come in any thread. Nothing that it would have to do is waited for there."""
+    return the_roster is not None and the_roster.thread is not None and the_roster.thread == get_ident()
 
 
 cdef int see_interrupt_through() except -1:

@@ -379,7 +379,7 @@ cdef class Pool:
     cdef int wait_for_room(self) except -1:
         while self.full():
             self.collect()
-            if not self.full() or self.collector_thread == get_ident():
+            if not self.full() or self.collector_thread == get_ident() or in_supervisor():
                 break
             lock = allocate_lock()
             lock.acquire()

@@ -132,6 +132,7 @@ class Supervisor:
     def _run(self) -> None:
         registry = self.registry
         assert registry is not None
+        self.roster.runs()
         reason = ""
         while not reason and not self._over():
             try:

@@ -242,9 +242,10 @@ class Crew:
 
     def join(self) -> None:
         """Wait until every worker is reaped and the threads have ended; the
-        supervisor only if it has no other pool."""
+        supervisor only if it has no other pool. Not in one of these threads, where
+        callbacks and finalizers run: they are what would end."""
         team = self._team
-        if team is not None and team[1].is_this():
+        if (team is not None and team[1].is_this()) or _core.in_supervisor():
             return
         while not self.finished.wait():
             pass

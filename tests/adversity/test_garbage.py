@@ -293,3 +293,46 @@ report(done=True)
     assert p.expect("done", 60 * stress)
     assert p.exit() == 0, p.errors()
     assert p.errors() == ""
+
+
+def test_finalizers_in_the_supervisors_thread(program):
+    """A collection may come there too. A finalizer that shuts down its pool, submits
+    or waits for a task must not keep the thread that all pools need."""
+    p = program("""
+import gc
+gc.disable()
+class Service:
+    def __init__(self, act):
+        self.executor, self.act, self.me = FuloadExecutor(1, max_pending=1), act, self
+        assert self.executor.submit(libc.abs, -1).result() == 1
+        made.append(self.executor)
+    def __del__(self):
+        self.act(self.executor)
+        ended.append(self.act)
+
+made, ended, said = [], [], []
+def shut_down(executor):
+    executor.shutdown()
+def submit_much(executor):
+    for _ in range(3):
+        executor.submit(libc.usleep, 1000)
+def wait_for_a_task(executor):
+    try:
+        executor.submit(libc.usleep, 200_000).result()
+    except RuntimeError as error:
+        said.append(str(error))
+with FuloadExecutor(1, max_retries=3) as other:
+    assert other.submit(libc.abs, -2).result() == 2
+    for number, act in enumerate((shut_down, submit_much, wait_for_a_task), 1):
+        Service(act)
+        other._crew.supervisor.call(gc.collect)
+        until(lambda: len(ended) == number)
+        until(lambda: other.worker_pids)
+        os.kill(other.worker_pids[0], signal.SIGKILL)
+        assert other.submit(libc.abs, -2).result(timeout=20) == 2
+for executor in made:
+    executor.shutdown()
+report(said=said)
+""")
+    assert ["waits for a task" in text for text in p.expect("said", 90)] == [True]
+    assert p.exit() == 0, p.errors()
