@@ -1211,8 +1211,8 @@ cdef class Pool:
     def worker_started(self, uint32_t index, int pid, int pidfd):
         self.seats[index].pid = <uint32_t>pid
         fl_store(&self.region.pids[index], <uint64_t>pid)
-        self.bell.pidfds[index] = pidfd
         (<Registry>self.registry).enrol(pidfd, 0)
+        self.bell.pidfds[index] = pidfd  # the pool's from now on
         # It may have gone to sleep and been called before it could be signalled.
         if fl_state_of(fl_load(&self.region.states[index])) == FL_CALLED:
             fuload_ring(pidfd, self.bell.alarm)

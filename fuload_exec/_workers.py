@@ -398,14 +398,23 @@ class Crew:
         self.workers[index] = worker
         if worker.errors >= 0:
             self.attaching[index] = time.monotonic() + _ATTACH_GRACE
-        self.pool.worker_started(index, worker.pid, worker.pidfd)
+        registered = False
         try:
+            self.pool.worker_started(index, worker.pid, worker.pidfd)
+            registered = True
             self.supervisor.watch(worker.pidfd, lambda: self._on_death(index))
         except OSError:
             # Its end cannot be seen, and it may have begun a task: it is ended
-            # here, and buried like one that died.
-            self._send(worker, signal.SIGKILL)
+            # here, and buried like one that died. The registry may not know it.
+            try:
+                signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            except OSError as error:
+                self._order_end(worker, f"pidfd_send_signal: {error}")
             self._on_death(index, wait=True)
+            if not registered:
+                os.close(worker.pidfd)
 
     def _not_started(self, indexes: list[int], error: Exception) -> None:
         """What will pass is tried again for a while, unless others do the work."""

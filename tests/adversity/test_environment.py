@@ -123,7 +123,6 @@ def test_few_descriptors(program, python):
     task = "zoo.square, 3" if python else "libc.abs, -9"
     p = program(f"""
 import gc, resource, warnings
-from fuload_exec import _workers
 _workers._START_PATIENCE = 0.5
 warnings.simplefilter("error")
 def open_now():
@@ -218,6 +217,36 @@ report(gone=not any(os.path.exists(f"/proc/{pid}") for pid in unwatched))
     assert p.expect("gone", 60) is True
     assert p.reports()["crash"] == ["WorkerCrashed", -9, True] and p.reports()["serves"] is True
     p.exit()
+
+
+def test_workers_that_cannot_be_registered_are_ended(program):
+    """As above, a step earlier. All that are started in one go are in the books."""
+    p = program("""
+import errno
+unregistered = []
+class FailingTwice:
+    def __init__(self, pool):
+        self._pool = pool
+    def __getattr__(self, name):
+        return getattr(self._pool, name)
+    def worker_started(self, index, pid, pidfd):
+        if len(unregistered) < 2:
+            unregistered.append(pid)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._pool.worker_started(index, pid, pidfd)
+with FuloadExecutor(4, max_retries=5) as executor:
+    executor._crew.pool = FailingTwice(executor._pool)
+    futures = [executor.submit(libc.usleep, 10_000) for _ in range(20)]
+    report(results=[future.result(timeout=20) for future in futures],
+           serves=not set(executor.worker_pids) & set(unregistered))
+report(closed="pidfd" not in str([os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")[:-1]]))
+report(gone=len(unregistered) == 2 and not any(os.path.exists(f"/proc/{pid}") for pid in unregistered))
+""")
+    assert p.expect("results", 60) == [0] * 20
+    assert p.expect("closed", 60) is True
+    assert p.expect("gone", 60) is True
+    assert p.reports()["serves"] is True
+    assert p.exit() == 0, p.errors()
 
 
 def test_few_descriptors_while_workers_are_replaced(program):
