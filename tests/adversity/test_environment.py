@@ -211,7 +211,7 @@ with FuloadExecutor(2) as executor:
     futures += [executor.submit(libc.usleep, 90_000_000), executor.submit(libc.abs, -3)]
     crash = futures[0].exception(timeout=20)
     report(result=futures[1].result(timeout=20), crash=[type(crash).__name__, crash.exitcode, crash.pid in unwatched],
-           serves=not set(executor.worker_pids) & set(unwatched))
+           serves=until(lambda: len(unwatched) == 2 and not set(executor.worker_pids) & set(unwatched)))
 report(gone=not any(os.path.exists(f"/proc/{pid}") for pid in unwatched))
 """)
     assert p.expect("result", 60) == 3
@@ -239,7 +239,7 @@ with FuloadExecutor(4, max_retries=5) as executor:
     executor._crew.pool = FailingTwice(executor._pool)
     futures = [executor.submit(libc.usleep, 10_000) for _ in range(20)]
     report(results=[future.result(timeout=20) for future in futures],
-           serves=not set(executor.worker_pids) & set(unregistered))
+           serves=until(lambda: len(unregistered) == 2 and not set(executor.worker_pids) & set(unregistered)))
 report(closed="pidfd" not in str([os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")[:-1]]))
 report(gone=len(unregistered) == 2 and not any(os.path.exists(f"/proc/{pid}") for pid in unregistered))
 """)
