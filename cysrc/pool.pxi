@@ -1222,7 +1222,7 @@ cdef class Pool:
         ran fails with all the rest."""
         self.break_pool(why, None)
 
-    def worker_not_started(self, uint32_t index, error):
+    def worker_not_started(self, uint32_t index, why):
         """It could not be started, for this reason."""
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
         self.seats[index].taken = False
@@ -1230,7 +1230,7 @@ cdef class Pool:
         # Those that live do the work, and it is not too often tried again;
         # if there are none, that is the pool's end, whatever is wanted meanwhile.
         self.no_starts_before = fl_now() + 1000000000
-        self.dead.append((index, 0, None, (error, None, not self.started)))
+        self.dead.append((index, 0, None, (why, None, not self.started)))
         self.kick()
 
     def worker_not_wanted(self, uint32_t index):

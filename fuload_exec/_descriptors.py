@@ -121,7 +121,9 @@ class Lender:
         self.take_back(list(self.lent))
         self.holds = None
 
-    __del__ = close
+    def __del__(self) -> None:
+        if self.ends or self.lent:  # at the interpreter's end close() may have lost what it needs
+            self.close()
 
 
 def fetch(address: Address, what: bytes) -> int:

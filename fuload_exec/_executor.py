@@ -313,7 +313,7 @@ class FuloadExecutor(_PoolExecutor):
         max_pending = parameters.whole_number_or_none("max_pending", max_pending, 1, parameters.MOST_TASKS)
         spin = parameters.spin(spin)
         if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be None or a callable, got {initializer!r}")
+            raise TypeError(f"initializer must be a callable or None, got {initializer!r}")
         initargs = parameters.arguments("initargs", initargs)
         handle_sigint = parameters.flag("handle_sigint", handle_sigint)
         cancel_running = parameters.flag("cancel_running", cancel_running)

@@ -204,11 +204,16 @@ def test_killed_and_the_next_task_submitted_at_once(pool, dice, libc, stress):
         assert executor.submit(libc.abs, -i).result(timeout=PATIENCE) == i
 
 
+def work_for_all(executor, libc):
+    for future in [executor.submit(libc.usleep, 2000) for _ in range(16)]:
+        future.result(timeout=PATIENCE)
+    return sum(bool(worker.pid and worker.tasks_done) for worker in executor.stats().workers) == 4
+
+
 def test_all_killed_at_once(pool, libc, stress):
     executor = pool(4)
     for _ in range(5 * stress):
-        for future in [executor.submit(libc.usleep, 2000) for _ in range(16)]:
-            future.result(timeout=PATIENCE)
+        until(lambda: work_for_all(executor, libc))
         killed = {}
         expected = [(executor.submit(libc.usleep, 500), 0) for _ in range(100)]
         expected += [(executor.submit(libc.abs, -i), i) for i in range(1000)]
