@@ -253,9 +253,12 @@ cdef class CoreFuture:
         if pool is not None:
             if pool.forks != fuload_forks:
                 raise RuntimeError("this future belongs to the process that this one was forked from")
-            self.look()
-            if not self.ended():
-                self.watch(due)
+            # One with callbacks the collector resolves, which calls them in the same
+            # turn: whoever waits for it does not overtake them.
+            if not self.callbacks:
+                self.look()
+                if not self.ended():
+                    self.watch(due)
             if not self.ended() and pool.crew is not None:
                 pool.crew.busy()
         while not self.ended():
@@ -511,8 +514,8 @@ cdef class CoreFuture:
 
     def add_done_callback(self, fn):
         """Call fn(self) when the task has ended, in a thread of this process;
-        at once if it has."""
-        self.look()
+        at once if it is known that it has. (It is not looked here: callbacks that
+        submit the next task would then call each other, deeper and deeper.)"""
         callbacks = self._done_callbacks
         if not self.ended():  # and nothing runs before it is appended
             callbacks.append(fn)

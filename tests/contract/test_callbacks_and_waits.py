@@ -105,6 +105,41 @@ def test_callbacks_that_submit_form_a_chain(make_executor):
         assert last.result(60) == 30
 
 
+def test_a_callback_is_not_called_inside_another(libm):
+    """Though the task that it submits has ended by the time that it asks: a long
+    chain would use up the stack."""
+    ended, inside, depths = threading.Event(), [], []
+
+    def follow(future):
+        inside.append(future)
+        depths.append(len(inside))
+        if len(depths) == 50:
+            ended.set()
+        else:
+            following = executor.submit(libm.fabs, -1.0)
+            until(lambda: executor.stats().workers[0].tasks_done > len(depths))
+            following.add_done_callback(follow)
+        inside.pop()
+
+    with FuloadExecutor(1) as executor:
+        executor.submit(libm.fabs, -1.0).add_done_callback(follow)
+        assert ended.wait(60)
+    assert depths == [1] * 50
+
+
+def test_who_waits_for_results_does_not_overtake_their_callbacks(make_executor):
+    """Bars that count them (tqdm's process_map) are whole when the last result is there."""
+    seen = []
+    with make_executor(2) as executor:
+        executor.submit(abs, 0).result(60)
+        futures = [executor.submit(abs, -n) for n in range(200)]
+        for future in futures:
+            future.add_done_callback(seen.append)
+        assert [future.result(60) for future in futures] == list(range(200))
+        # Those that ended last may be under way.
+        assert len(seen) > 100
+
+
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_what_is_no_exception_does_not_end_the_pool(gate, caplog, error):
     """A callback that calls sys.exit() hangs the standard library's pool."""
@@ -378,5 +413,5 @@ def test_a_number_of_workers_that_is_none(make_executor, number):
 
 
 def test_an_initializer_that_is_not_callable(make_executor):
-    with pytest.raises(TypeError, match="initializer must be None or a callable"):
+    with pytest.raises(TypeError, match="initializer must be a callable"):
         make_executor(1, initializer=5)
