@@ -62,7 +62,8 @@ cdef Callable describe_python(Pool pool, object fn):
     c = Callable.__new__(Callable)
     c.kind = KIND_PYTHON
     c.name = name
-    c.module, c.path = module, path
+    # A builtin's module is the same in every worker, whatever is patched here.
+    c.module, c.path = module, None if type(fn) is BuiltinType else path
     c.main = pool.main
     c.chunk = is_chunk(fn)
     c.id = pool.describe(text)

@@ -415,7 +415,7 @@ cdef class Pool:
         c = <Callable>self.known.get(key)
         if c is not None and c.reference is not None:
             if c.kind == KIND_PYTHON:
-                if goes_by_name(self, fn, c.module, c.path):
+                if c.path is None or goes_by_name(self, fn, c.module, c.path):
                     return c
             elif c.kind != KIND_NATIVE or c.argtypes is None or not isinstance(fn, CFunction) or \
                     (fn.argtypes is c.argtypes and fn.restype is c.restype and fn.errcheck is c.errcheck):
