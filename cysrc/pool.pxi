@@ -1254,7 +1254,7 @@ cdef class Pool:
 
     def runs_python(self, uint32_t index):
         """Whether this worker is an interpreter. (It says so itself: what is sent to
-        it by mistake ends it half a second later.)"""
+        it by mistake ends it a tenth of a second later.)"""
         return fl_load(&self.region.blocks[index].python) == FL_PYTHON_SERVES
 
     def silent_interpreters(self):

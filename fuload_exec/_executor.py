@@ -257,8 +257,11 @@ class FuloadExecutor(_PoolExecutor):
         spin: seconds that a worker, and a thread in result(), polls before
             it sleeps; None adapts to the CPUs and to how busy they are, 0 never
             polls.
-        handle_sigint: on SIGINT cancel everything and reap the workers, then
-            let the previous handler run.
+        handle_sigint: on SIGINT cancel everything and reap the workers; the
+            handler that was there runs as ever. When KeyboardInterrupt leaves
+            a with block, shutdown(), result(), map or submit() that has
+            happened; raised elsewhere, it happens within 0.2 s by itself.
+            False: tasks are finished, as a service wants that drains.
         cancel_running: Future.cancel() also stops a task that runs, as
             terminate() does.
         env: a mapping added to the workers' environment.

@@ -109,7 +109,7 @@ static inline int fuload_fail(fuload_task *task, int status, const char *message
 
 /* Non-zero once nobody waits for the reply: the task was terminated, is past its
  * timeout, or Ctrl-C has cancelled everything. Its worker is ended then: at once,
- * but after Ctrl-C by SIGTERM, and half a second later by SIGKILL. A task that
+ * but after Ctrl-C by SIGTERM, and a tenth of a second later by SIGKILL. A task that
  * holds SIGTERM off may look now and then, tidy up and return in that time. */
 static inline int fuload_cancelled(fuload_task *task)
 {

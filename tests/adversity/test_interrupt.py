@@ -383,7 +383,7 @@ executor.shutdown()
 
 
 def test_a_deaf_task_is_killed(program):
-    """All signals blocked, in Python: the grace is half a second."""
+    """All signals blocked, in Python: the grace is a tenth of a second."""
     p = program("""
 executor = FuloadExecutor(1)
 future = executor.submit(zoo.block_all_signals, FOLDER + "/deaf", 90)
