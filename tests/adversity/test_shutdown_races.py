@@ -164,6 +164,8 @@ from fuload_exec import _supervisor
 from procfs import state, switches
 others, marks = [], []
 def asleep():
+    if not ending.is_alive():  # it has seen this pool in the supervisor's books still
+        return True
     marks.append((state(ending.native_id), switches(os.getpid()).get(ending.native_id)))
     return len(marks) > 15 and marks[-1][0] == "S" and len(set(marks[-15:])) == 1
 over = _supervisor.Supervisor._over
