@@ -1337,6 +1337,11 @@ cdef class Pool:
                 continue
             elif fl_word_state(word) == FL_DONE:
                 self.finish(slot)
+            elif exitcode == FL_EXIT_DESCRIPTORS and not fl_slot_began(s) and self.broken is None and \
+                    not self.forced:
+                # It has left because of a task before this one: as if it had not claimed it.
+                (<CoreFuture>self.futures[slot]).started_ns = 0
+                fl_ring_publish(&self.region, slot, self.generations)
             else:
                 fl_slot_condemn(s, fl_word_generation(word), index)
                 expected = self.crash(slot, pid, exitcode) or expected

@@ -84,6 +84,7 @@ cdef extern from "protocol/message.h" nogil:
     # slot.h
     enum:
         FL_FREE, FL_READY, FL_RUNNING, FL_DONE, FL_CONDEMNED
+        FL_EXIT_DESCRIPTORS
     uint64_t fl_slot_word(uint32_t generation, uint32_t owner, int state)
     uint32_t fl_word_generation(uint64_t word)
     uint32_t fl_word_owner(uint64_t word)

@@ -18,6 +18,8 @@
  *   running(w)   condemned(w)   parent   compare-swap   acq_rel: a reply that was
  *                                                       finished first is kept
  *   done         free           parent   store          relaxed: the next publish orders
+ *   running(w)   ready          parent   store          after w's death, if the task had not
+ *                                                       begun: as any publish
  *   condemned    free           parent   store          after w's death: until then it may
  *                                                       still write the reply
  *
@@ -33,6 +35,11 @@
 #define FL_SLOT_H
 
 #include "layout.h"
+
+/* A worker's exit codes besides 0: cannot serve (3), interrupted (130), and this one:
+ * a task has closed the pool's descriptors. What such a worker has claimed and not
+ * begun (started_ns is 0), the parent publishes again at its burial. */
+#define FL_EXIT_DESCRIPTORS 121
 
 enum fl_state { FL_FREE, FL_READY, FL_RUNNING, FL_DONE, FL_CONDEMNED };
 

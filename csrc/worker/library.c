@@ -172,9 +172,8 @@ const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, cha
 {
     const struct fl_description *d;
 
-    if (id < w->region.plan.functions && w->callables[id])
+    if (fl_callable_known(w, id))
         return w->callables[id];
-    fl_check_descriptors(w);
     d = fl_description_map(&w->region, id);
     if (d && (d->kind == FL_DESCRIBE_FUNCTION || d->kind == FL_DESCRIBE_TASK)) {
         w->callables[id] = look_up(w, d, why, size, kind);

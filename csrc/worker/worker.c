@@ -83,6 +83,8 @@ static void call_native(struct fl_worker *w)
     const struct fl_callable *c;
     char why[1024];
 
+    if (!fl_callable_known(w, w->call.slot->function))
+        fl_check_descriptors(w); /* before the task begins: another worker gets it */
     fl_call_starts(w);
     c = fl_callable_find(w, w->call.slot->function, why, sizeof why, &kind);
     if (!c) {

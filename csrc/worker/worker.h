@@ -12,10 +12,6 @@
 #include "protocol/doorbell.h"
 #include "protocol/message.h"
 
-/* Exit codes besides 0: cannot serve (3), interrupted (130), and this one, for
- * a worker whose task has closed the pool's descriptors. */
-#define FL_EXIT_DESCRIPTORS 121
-
 struct fl_worker;
 
 /* What differs between the two hosts. */
@@ -123,6 +119,11 @@ void fl_ring_collector(void *worker);
  * or NULL with a message in `why` and the reply kind it belongs to. */
 const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why,
                                            size_t size, enum fl_reply_kind *kind);
+/* Whether it is opened: then no descriptor is needed to find it. */
+static inline bool fl_callable_known(const struct fl_worker *w, uint32_t id)
+{
+    return id < w->region.plan.functions && w->callables[id];
+}
 /* Plug-ins' fuload_fini, once each. */
 void fl_libraries_close(void);
 

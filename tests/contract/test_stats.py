@@ -77,7 +77,8 @@ def test_workers(libm, gate):
         (worker, *_) = [w for w in executor.stats().workers if w.tasks_done]
         assert worker.pid in executor.worker_pids and not worker.python and is_alive(worker.pid)
         held = [executor.submit(pass_gate, gate.path) for _ in range(2)]
-        until(lambda: all(f.running() for f in held))
+        # A worker may run a task before the supervisor has written down its pid.
+        until(lambda: all(f.running() for f in held) and len(executor.worker_pids) == 2)
         workers = executor.stats().workers
         assert {w.pid for w in workers} == set(executor.worker_pids) and len(workers) == 2
         until(lambda: all(w.state == "busy" and w.python for w in executor.stats().workers))
