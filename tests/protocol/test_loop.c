@@ -145,6 +145,7 @@ static void open_pool(uint64_t spin_ns, uint32_t cpus)
         w->os.context = w;
         w->host.call_python = run_task;
         w->windows = calloc(SLOTS, sizeof *w->windows);
+        w->callables = calloc(w->region.plan.functions, sizeof *w->callables);
         sem_init(&signals[i], 0, 0);
         w->pid = (pid_t)i + 1000;
         atomic_store(&region.states[i], fl_state_word(FL_BUSY, 0, 0));
@@ -188,6 +189,7 @@ static void close_pool(void)
         for (slot = 0; slot < SLOTS; slot++)
             unmap(crew[i].windows[slot]);
         free(crew[i].windows);
+        free(crew[i].callables);
         sem_destroy(&signals[i]);
     }
     CHECK(done == submitted && finished == submitted);
