@@ -166,7 +166,10 @@ others, marks = [], []
 def asleep():
     if not ending.is_alive():  # it has seen this pool in the supervisor's books still
         return True
-    marks.append((state(ending.native_id), switches(os.getpid()).get(ending.native_id)))
+    try:
+        marks.append((state(ending.native_id), switches(os.getpid()).get(ending.native_id)))
+    except FileNotFoundError:  # a thread has just ended, this one or another
+        return False
     return len(marks) > 15 and marks[-1][0] == "S" and len(set(marks[-15:])) == 1
 over = _supervisor.Supervisor._over
 def make_another_first(supervisor):
@@ -181,7 +184,9 @@ executor.submit(libc.abs, -1).result(20)
 ending = threading.Thread(target=executor.shutdown, daemon=True)
 ending.start()
 ending.join(10)
-report(ended=not ending.is_alive(), lives=others[0].submit(libc.abs, -2).result(20))
+ended = not ending.is_alive()
+until(lambda: others)  # shutdown() may have been sooner
+report(ended=ended, lives=others[0].submit(libc.abs, -2).result(20))
 others[0].shutdown()
 ending.join()
 """)
