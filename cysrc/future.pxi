@@ -259,8 +259,8 @@ cdef class CoreFuture:
                 self.look()
                 if not self.ended():
                     self.watch(due)
-            if not self.ended() and pool.crew is not None:
-                pool.crew.busy()
+            if not self.ended():
+                pool.look_after(fl_now())
         while not self.ended():
             if due:
                 left = (<double>due - <double>fl_now()) / 1e9

@@ -201,9 +201,16 @@ cdef inline bint reached(unsigned count, unsigned target) noexcept:
     return <int>(count - target) >= 0
 
 
+cdef void take_sigint() noexcept:
+    """Be the handler of SIGINT, over whatever stands there, if a pool wants that."""
+    if the_roster is not None and the_roster.interruptible:
+        fuload_sigint_take()
+
+
 def sigint_check():
-    """Be the handler of SIGINT, over whatever stands there."""
-    fuload_sigint_take()
+    """Take SIGINT again if somebody has installed a handler over ours, which is
+    called after ours from now on."""
+    take_sigint()
 
 
 def sigint_seen():
@@ -357,6 +364,7 @@ cdef class Roster:
     cdef object thread         # the supervisor's, once it runs
     cdef Registry registry
     cdef int forks
+    cdef Py_ssize_t interruptible  # how many of the crews handle SIGINT
     cdef Sleepers sleepers     # for anything that changes here
 
     def __init__(self, Registry registry):
@@ -376,12 +384,18 @@ cdef class Roster:
         """False if it takes no more."""
         if self.over() or self.registry.lost:
             return False
-        self.crews.add(crew)
+        interruptible = bool(crew.handle_sigint)
+        if crew not in self.crews:
+            self.crews.add(crew)
+            self.interruptible += interruptible
         self.sleepers.wake()
         return True
 
     def discard(self, crew):
-        self.crews.discard(crew)
+        interruptible = bool(crew.handle_sigint)
+        if crew in self.crews:
+            self.crews.discard(crew)
+            self.interruptible -= interruptible
         self.sleepers.wake()
 
     def members(self):

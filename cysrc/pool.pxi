@@ -18,6 +18,8 @@ cdef enum:
 # region any task can have written.
 ctypedef struct Seat:
     bint taken      # wanted, alive, or dead and not yet buried
+    bint wanted     # the supervisor shall start a worker for it
+    bint doomed     # the supervisor shall end its worker, and no later one: burials clear it
     bint ended      # dead
     bint serves     # it was seen to: SIGUSR1 does it no harm
     bint python     # it has replied to a Python task
@@ -30,8 +32,9 @@ ctypedef struct Seat:
 cdef class Pool:
     """One region with its slots, its queue and its futures.
 
-    `crew` (fuload_exec._workers.Crew) starts, signals and buries the workers;
-    this class calls its `start(index)`, `kill(index)` and `check()`.
+    `crew` (fuload_exec._workers.Crew) starts, signals and reaps the workers, in
+    the supervisor's thread. What it shall do stands in the seats; ask() has it
+    look there, which is C and nothing else.
     """
     cdef fl_region region
     cdef fuload_file region_file
@@ -55,6 +58,12 @@ cdef class Pool:
     cdef uint64_t run_ns, wait_ns
     cdef uint32_t worker_count
     cdef uint32_t started          # workers that are alive or being started
+    cdef readonly uint32_t wanted  # seats that want one
+    # The supervisor has to look at this pool. Set after what it shall see, by
+    # any thread; taken by the supervisor before it looks. All under the
+    # interpreter's lock.
+    cdef bint asks
+    cdef public bint recruited     # the crew has its two threads
     cdef uint32_t deaths_in_a_row
     cdef uint64_t finished, finished_at_death
     cdef uint64_t no_starts_before
@@ -76,7 +85,7 @@ cdef class Pool:
     cdef uint64_t tick_head
     cdef uint32_t quiet, boost, unclaimed_ticks
     # What the supervisor's last look has seen: see nudge().
-    cdef uint64_t audits, seen_finished, seen_submitted
+    cdef uint64_t audits, seen_finished
     cdef uint32_t looks_without_audit
     cdef bint seen_ready
     cdef bint strays               # somebody may run a task of which nothing is known any more
@@ -101,11 +110,11 @@ cdef class Pool:
     # the supervisor looks for those past it (0: there is none to look for).
     cdef uint64_t limited, least_limit_ns
     cdef readonly uint64_t look_at_ns
-    cdef bint look_sooner          # the collector has to tell the supervisor
     cdef public bint exiting       # closed by the end of the interpreter
     cdef bint mapped
     cdef bint paused               # nothing is published until all workers are buried
     cdef uint64_t looked_ns        # when SIGINT's handler was last looked at
+    cdef bint looked_after         # the supervisor looks at this pool, until nothing is unfinished
     cdef dict known                # id(function) -> Callable
     cdef dict equals               # (class, value) of a NativeFunction or NativeTask -> Callable
     cdef dict described            # description bytes -> id
@@ -114,7 +123,6 @@ cdef class Pool:
     cdef object deferred           # futures whose announcement is the collector's
     cdef object dead               # (index, pid, exit code) to be buried
     cdef object blocked            # locks of threads that wait for max_pending
-    cdef object untold             # calls of the crew that were cut short
     cdef Callable anonymous
     cdef object __weakref__
 
@@ -185,7 +193,6 @@ cdef class Pool:
         self.deferred = deque()
         self.dead = deque()
         self.blocked = deque()
-        self.untold = deque()
         self.anonymous = Callable.__new__(Callable)
         self.anonymous.kind = KIND_PYTHON
         self.anonymous.name = "a callable"
@@ -512,7 +519,7 @@ cdef class Pool:
 
     # -- the doorbell, seen from here ---------------------------------------------
 
-    cdef bint start_worker(self) except -1:
+    cdef bint start_worker(self) noexcept:
         """Ask the supervisor for one more worker. False: all are started."""
         cdef uint32_t i
         if self.started >= self.region.plan.workers or self.broken is not None or self.paused or \
@@ -520,30 +527,46 @@ cdef class Pool:
             return False
         for i in range(self.region.plan.workers):
             if not self.seats[i].taken:
-                self.seats[i].taken = True
+                self.seats[i].taken = self.seats[i].wanted = True
                 fl_store(&self.region.states[i], fl_state_word(FL_STARTING, 0, 0))
                 self.started += 1
-                wanted = self.crew.wanted
-                wanted.append(i)
-                try:
-                    self.crew.start()
-                except BaseException:  # no stack left, Ctrl-C: it may not even have begun
-                    if i in wanted:
-                        wanted.remove(i)
-                        self.not_wanted(i)
-                    raise
+                self.wanted += 1
+                self.ask()
                 return True
         return False
 
-    cdef int watch_ring(self) except -1:
+    cpdef void ask(self) noexcept:
+        """Have the supervisor look at this pool: at who is wanted and who is
+        doomed, at its deadlines, and whether it is over. Any thread, in the middle
+        of anything: no Python code runs."""
+        self.asks = True
+        if self.registry != NULL:
+            (<Registry>self.registry).ring()
+
+    cdef void look_after(self, uint64_t now) noexcept:
+        """A task counts, or is waited for: until none is unfinished the supervisor
+        looks at this pool twenty times a second. After a pause SIGINT is ours again,
+        should somebody have installed a handler over ours."""
+        if now - self.looked_ns > LOOK_NS or not self.looked_after:
+            self.looked_ns = now
+            take_sigint()
+        if not self.looked_after:
+            self.looked_after = True
+            self.ask()
+
+    def asked(self):
+        """Whether somebody has asked since the supervisor last looked; it is about to."""
+        asks, self.asks = self.asks, False
+        return asks
+
+    cdef void watch_ring(self) noexcept:
         self.tick_head = fl_ring_head(&self.region)
         self.quiet = 0
         self.boost = 1
         flag_store(&self.timed, 1)
         self.kick()
-        return 0
 
-    cpdef kick(self):
+    cpdef void kick(self) noexcept:
         """Have the collector thread look."""
         if not self.gone():
             flag_store(&self.kicked, 1)
@@ -561,12 +584,7 @@ cdef class Pool:
         cdef bint again
         if self.gone():
             return False
-        # The last submit() may have found the supervisor looking: once more. One
-        # that is under way has asked for looks before its task counts.
-        again = self.unfinished != 0 or self.submitted != self.seen_submitted or self.inside != 0
-        self.seen_submitted = self.submitted
-        if not again:
-            self.looked_ns = 0  # the next submit(), however soon, has it look again
+        again = self.looked_after = self.unfinished != 0
         if not again or self.broken is not None:
             return again
         self.enter_region()
@@ -656,7 +674,8 @@ cdef class Pool:
             if seat.seen != self.audits:
                 self.signal(i)
                 seat.called = fl_load(&self.region.states[i])
-        return self.watch_ring()
+        self.watch_ring()
+        return 0
 
     # -- waiting and collecting -----------------------------------------------------
 
@@ -963,27 +982,15 @@ cdef class Pool:
             if not self.limited:
                 self.least_limit_ns = 0
         self.wake_next_blocked()
-        if not self.unfinished and self.closing and self.crew is not None:
-            self.tell_crew(self.crew.check, ())
+        if not self.unfinished and self.closing:
+            self.ask()
         return 0
 
-    cdef int tell_crew(self, object act, tuple arguments) except -1:
-        """Call the crew, which is Python: Ctrl-C or want of stack may cut that
-        short. Then it is the collector that calls."""
-        try:
-            act(*arguments)
-        except BaseException:
-            self.untold.append((act, arguments))
-            self.kick()
-            raise
-        return 0
-
-    cdef int kill(self, uint32_t worker) except -1:
+    cdef int kill(self, uint32_t worker) noexcept:
         """The worker whose task has just been condemned, and no later one of that index."""
-        order = self.crew.orders.get(worker) if self.crew is not None else None
-        if order is None:  # none of that index was ever started
-            return 0
-        return self.tell_crew(self.crew.kill, (worker, order))
+        self.seats[worker].doomed = True
+        self.ask()
+        return 0
 
     # -- cancelling -------------------------------------------------------------------
 
@@ -1008,18 +1015,6 @@ cdef class Pool:
         self.free_slot(slot)
         if self.first != NULL:
             feed(self)
-        return True
-
-    cdef bint take_back(self, CoreFuture future) except -1:
-        """submit() is about to raise: then the task must not run. False if a
-        worker has it already."""
-        if not self.gone():
-            self.watch_ring()  # what else was published: the collector sees to it
-        if not self.withdraw(future):
-            return False
-        future.pool = None
-        self.submitted -= 1
-        self.count_out(future)
         return True
 
     cdef bint condemn(self, CoreFuture future) except -1:
@@ -1124,15 +1119,12 @@ cdef class Pool:
 
     # -- timeouts ---------------------------------------------------------------------
 
-    cdef int limit(self, CoreFuture future) except -1:
+    cdef void limit(self, CoreFuture future) noexcept:
         """Another task with a timeout: it cannot be past it before then."""
         cdef uint64_t due = future.submitted_ns + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
         if not self.look_at_ns or due < self.look_at_ns:
             self.look_at_ns = due
-            # By way of the collector: no Python code runs here, in the middle of submit().
-            self.look_sooner = True
-            self.kick()
-        return 0
+            self.ask()
 
     def end_overdue(self):
         """The supervisor's look: end what runs longer than it may, and say when
@@ -1208,6 +1200,43 @@ cdef class Pool:
 
     # -- workers come and go; the supervisor calls these ---------------------------------
 
+    def take_doomed(self):
+        """Indexes of the workers that shall be ended, told once."""
+        cdef uint32_t i
+        found = []
+        for i in range(self.worker_count):
+            if self.seats[i].doomed:
+                self.seats[i].doomed = False
+                found.append(i)
+        return found
+
+    def take_wanted(self, Py_ssize_t most):
+        """Up to this many indexes for which a worker is wanted: it is started now,
+        or the pool hears why not."""
+        cdef uint32_t i
+        found = []
+        for i in range(self.worker_count):
+            if not self.wanted or len(found) == most:
+                break
+            if self.seats[i].wanted:
+                self.seats[i].wanted = False
+                self.wanted -= 1
+                found.append(i)
+        return found
+
+    def want_again(self, indexes):
+        """They were not started yet."""
+        cdef uint32_t i
+        for i in indexes:
+            self.seats[i].wanted = True
+            self.wanted += 1
+
+    def want_nobody(self):
+        """Nobody is started of those who were asked for."""
+        if not self.gone():
+            for index in self.take_wanted(self.worker_count):
+                self.not_wanted(index)
+
     def worker_started(self, uint32_t index, int pid, int pidfd):
         self.seats[index].pid = <uint32_t>pid
         fl_store(&self.region.pids[index], <uint64_t>pid)
@@ -1232,10 +1261,6 @@ cdef class Pool:
         self.no_starts_before = fl_now() + 1000000000
         self.dead.append((index, 0, None, (why, None, not self.started)))
         self.kick()
-
-    def worker_not_wanted(self, uint32_t index):
-        """It was asked for and not forked yet: take that back."""
-        self.not_wanted(index)
 
     cdef int not_wanted(self, uint32_t index) except -1:
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
@@ -1505,8 +1530,7 @@ cdef class Pool:
             future.settle(HAS_EXCEPTION, own)
         while self.blocked:
             self.blocked.popleft().release()
-        if self.crew is not None:
-            self.crew.check()
+        self.ask()
         return error
 
     # -- the collector thread --------------------------------------------------------------
@@ -1522,14 +1546,8 @@ cdef class Pool:
             return
         with nogil:
             starts = self.wait_for_events(timeout_ms)
-        if self.look_sooner:
-            self.look_sooner = False
-            self.tell_crew(self.crew.look_sooner, ())
         while starts > 0 and self.start_worker():
             starts -= 1
-        while self.untold:
-            act, arguments = self.untold.popleft()
-            act(*arguments)
         self.collect()
         while self.dead:
             index, pid, exitcode, (complaint, no_interpreter, refuse) = self.dead.popleft()

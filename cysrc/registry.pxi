@@ -131,6 +131,7 @@ def registry():
     return found
 
 
+@cython.final
 cdef class Registry:
     """An epoll that holds the descriptors of this process's pools, and a pair of
     sockets that rings its supervisor. It lives as long as there are pools."""
@@ -209,7 +210,7 @@ cdef class Registry:
         """Whether its own descriptors are what they were."""
         return fuload_is_ours(self.epoll, self.near) and fuload_is_ours(self.epoll, self.far)
 
-    def ring(self):
+    cpdef void ring(self) noexcept:
         """Have wait() return. From any thread, signal handlers and finalizers."""
         if not fuload_ring_registry(self.epoll, self.near):
             self.lost = True

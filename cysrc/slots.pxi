@@ -2,7 +2,9 @@
 #
 # A task has a place: a slot, or (more tasks than slots) a packed piece of
 # memory in the queue. `reserve` gives one, the caller writes the request
-# there, `commit` publishes or enqueues it. No Python code runs in between.
+# there, `commit` publishes or enqueues it. What runs Python code comes before
+# the place is taken. A long copy lets other threads run, so commit() may still
+# refuse the task; from there on all is C, and nothing can cut it short.
 
 cdef inline char *task_bytes(Task *t) noexcept nogil:
     return <char *>(t + 1)
@@ -26,6 +28,9 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef uint64_t touched
     cdef int number
     pool.still_open()  # pickling runs code of the user's, and other threads
+    if not pool.recruited:
+        pool.crew.recruit()
+        pool.still_open()
     if size > pool.max_payload:
         raise pool.too_large("the request", size)
     if not pool.free_count and (pool.queued & 31) == 0:
@@ -85,28 +90,26 @@ cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, u
     except BaseException:
         give_back(pool, place)
         raise
-    # From here to the publication no other thread and no signal handler runs.
-    try:
-        hand_over(pool, place, future, function, kind, size)
-    except BaseException:
-        # If a worker has it already it is run, and nobody hears of it.
-        pool.take_back(future)
-        raise
-    finally:
-        pool.leave_region()
+    hand_over(pool, place, future, function, kind, size)
+    pool.leave_region()
     return 0
 
 
-cdef int hand_over(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
-                   uint64_t size) except -1:
+cdef void hand_over(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
+                    uint64_t size) noexcept:
+    """No other thread and no signal handler runs in here."""
     cdef Task *task = place.task
+    future.submitted_ns = fl_now()
+    future.pool = pool
     Py_INCREF(future)
     pool.count_begin(future)
     if future.limit_ns:
         pool.limit(future)
+    pool.look_after(future.submitted_ns)
     if task == NULL:
         publish(pool, <uint32_t>place.slot, <PyObject *>future, function, kind, size)
-        return announce_work(pool, 1)
+        announce_work(pool, 1)
+        return
     describe_request(task, future, function, kind)
     task.after = NULL
     task.before = pool.last
@@ -118,25 +121,16 @@ cdef int hand_over(Pool pool, Place *place, CoreFuture future, uint32_t function
     future.task = task
     pool.queued += 1
     if pool.free_count:
-        feed(pool)
-    return 0
+        pool.kick()  # who put the others into the queue may not come back for them
 
 
 cdef int prepare(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
                  uint64_t size) except -1:
-    """All that runs Python code or lets other threads run; afterwards the pool
-    is known to take the task still."""
+    """All that may fail, or let other threads run; afterwards the pool is known to
+    take the task still."""
     if place.task == NULL and future.retries:
         future.again = copy_request(place, size)
         describe_request(future.again, future, function, kind)
-    future.submitted_ns = fl_now()
-    future.pool = pool
-    if future.submitted_ns - pool.looked_ns > LOOK_NS and pool.crew is not None:
-        pool.looked_ns = future.submitted_ns
-        try:
-            pool.crew.busy()
-        except RecursionError:
-            pool.looked_ns = 0  # the next submit() sees to it
     pool.still_open()
     if pool.paused and place.task == NULL:
         # A worker that is about to die must not claim it: it waits in the queue.
@@ -253,18 +247,9 @@ cdef void unlink_task(Pool pool, Task *task) noexcept:
     pool.queued -= 1
 
 
-cdef int announce_work(Pool pool, uint32_t count) except -1:
+cdef void announce_work(Pool pool, uint32_t count) noexcept:
     """Something was published: ring who must be rung now, start a worker if
     there is none to ring, and see that the collector watches the rest."""
-    # To start a worker runs Python code, and other threads meanwhile.
-    pool.enter_region()
-    try:
-        return announce(pool, count)
-    finally:
-        pool.leave_region()
-
-
-cdef int announce(Pool pool, uint32_t count) except -1:
     cdef fl_census c
     fl_bell_count(&pool.region, &c)
     while count:
@@ -273,12 +258,8 @@ cdef int announce(Pool pool, uint32_t count) except -1:
                 pool.doorbells += 1
         elif not c.polling and not c.asleep and \
                 c.busy + c.called + c.starting < min(pool.region.header.cpus, pool.region.plan.workers):
-            try:
-                if not pool.start_worker():
-                    break
-            except BaseException:
-                pool.watch_ring()  # the collector starts one
-                raise
+            if not pool.start_worker():
+                break
         else:
             break
         count -= 1
@@ -286,4 +267,3 @@ cdef int announce(Pool pool, uint32_t count) except -1:
     # Whoever sleeps or is not started yet may be needed, if this takes long.
     if (c.asleep or pool.started < pool.region.plan.workers) and not flag_load(&pool.timed):
         pool.watch_ring()
-    return 0

@@ -98,7 +98,7 @@ class Supervisor:
         installed = self.roster.install(self, thread.start, (thread, self._run))
         if installed:
             _wrap_signal()
-            sigint_check()
+            _core.sigint_check()
         return installed
 
     def watch(self, fd: int, act: Callable[[], None]) -> None:
@@ -143,6 +143,7 @@ class Supervisor:
                 while self.calls:
                     act, args = self.calls.popleft()
                     act(*args)
+                self._answer_pools()
                 self._look()
                 self.failures = 0
             except Exception as error:
@@ -167,7 +168,7 @@ class Supervisor:
         if self.roster.end(self.calls):
             return True
         _wrap_signal()
-        sigint_check()
+        _core.sigint_check()
         return False
 
     def _give_up(self, reason: str) -> None:
@@ -197,6 +198,19 @@ class Supervisor:
         wait = min((due - now for due in deadlines if due is not None), default=_LONGEST_WAIT)
         # Rounded up: it is not to look in vain shortly before.
         return int(min(max(0.0, wait), _LONGEST_WAIT) * 1000 + 0.999)
+
+    def _answer_pools(self) -> None:
+        """Do what pools have asked for, and look at them from now on."""
+        failure: Exception | None = None
+        for crew in self.roster.members():
+            if crew.pool.asked():
+                self.looking = True
+                try:
+                    crew.answer()
+                except Exception as error:  # the other pools' turn comes first
+                    failure = error
+        if failure is not None:
+            raise failure
 
     def _answer_interrupt(self) -> None:
         if _core.sigint_acted_on():
@@ -245,10 +259,7 @@ class Supervisor:
                 if crew.pool.nudge():
                     self.looking = True
                 crew.look_at_interpreters()
-            sigint_check()
-
-    def start_looking(self) -> None:
-        self.looking = True
+            _core.sigint_check()
 
     def await_end(self) -> None:
         """Until the thread has ended, or other pools need it."""
@@ -257,21 +268,13 @@ class Supervisor:
             _core.await_thread(self.thread.native_id)
 
 
-def sigint_check() -> None:
-    """Take SIGINT again if somebody has installed a handler over ours, which
-    is called after ours from now on."""
-    roster = _core.roster()
-    if roster is not None and any(crew.handle_sigint for crew in roster.members()):
-        _core.sigint_check()
-
-
 def enlist(crew: Crew) -> Supervisor:
     """The process's supervisor, started if there is none."""
     while True:
         roster = _core.roster()
         supervisor: Supervisor | None = roster.supervisor if roster is not None else None
         if roster is not None and supervisor is not None and roster.add(crew):
-            sigint_check()
+            _core.sigint_check()
             return supervisor
         supervisor = Supervisor()
         supervisor.roster.add(crew)
@@ -306,7 +309,7 @@ def _signal_around(before: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(signalnum: Any, handler: Any) -> Any:
         previous = before(signalnum, handler)
         if signalnum == signal.SIGINT:
-            sigint_check()
+            _core.sigint_check()
         return previous
 
     return wrapper

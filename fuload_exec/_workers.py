@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import time
-from collections import deque
 from collections.abc import Iterable
 
 from . import _core, _errors, _supervisor
@@ -29,10 +28,9 @@ _TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EINT
 
 
 class Worker:
-    def __init__(self, pid: int, pidfd: int, errors: int, order: int) -> None:
+    def __init__(self, pid: int, pidfd: int, errors: int) -> None:
         self.pid = pid
         self.pidfd = pidfd  # the pool's, open until it is buried
-        self.order = order
         self.errors = errors  # what a worker program writes to stderr before it has attached, or -1
         self.errors_file = file_of(errors)
         self.silent = 0.0  # seconds since it exec'ed the interpreter, of which nothing was heard
@@ -85,10 +83,6 @@ def _headroom() -> int:
     return _HEADROOM if limit == resource.RLIM_INFINITY else min(_HEADROOM, limit // 8)
 
 
-def _look_at_deadlines() -> None:
-    """The supervisor does so after every call."""
-
-
 class Crew:
     """From "starting" on all runs in the supervisor's thread."""
 
@@ -115,8 +109,6 @@ class Crew:
         self.looked_at = 0.0  # when it was looked for silent interpreters
         self.ordered: dict[Worker, tuple[float, str]] = {}  # told to end where signals are refused: until when, and why
         self.workers: dict[int, Worker] = {}
-        self.wanted: deque[int] = deque()
-        self.orders: dict[int, int] = {}  # how often each index was started: which worker of that index is meant
         self.doomed: dict[Worker, float] = {}  # when they are killed, unless they leave
         self.over = False
         self.finished = _core.Moment()
@@ -133,37 +125,19 @@ class Crew:
 
     # -- from any thread ------------------------------------------------------
 
-    def start(self) -> None:
-        """The pool has put the index of a worker into `wanted`."""
-        self._recruit()
-        if self.supervisor is not None:
-            self.supervisor.call(self._begin)
-
-    def _recruit(self) -> None:
-        """Have the two threads, once. Another thread may be at it too, or be
-        interrupted in the middle of it by a signal handler that submits: each has
-        a collector of its own, and one of them counts."""
-        if "team" in self.__dict__:
-            if self.over:  # shut down in the middle of a submit(), whose task is cancelled
-                self._want_nobody()
-            return
-        try:
+    def recruit(self) -> None:
+        """Have the two threads, before the first task is published. Another thread
+        may be at it too, or be interrupted in the middle of it by a signal handler
+        that submits: each has a collector of its own, and one of them counts. On an
+        error (no threads, no stack) nothing has happened: the next submit() may try
+        again."""
+        if "team" not in self.__dict__:
             collector = _supervisor.Thread(f"fuload-collector-{self.pool.name}")
             mine = _supervisor.enlist(self), collector
             needed = _core.settle(self.__dict__, "team", mine, collector.start, (collector, self._collect))
-        except BaseException:
-            # No descriptors, no threads, or no stack, so nothing that needs a
-            # frame is called here: the next submit may try again.
-            if self._team is None:
-                self._want_nobody()
-            raise
-        if not needed and self.over:
-            self._want_nobody()
-            _supervisor.dismiss(self)
-
-    def _want_nobody(self) -> None:
-        while self.wanted:
-            self.pool.worker_not_wanted(self.wanted.popleft())
+            if not needed and self.over:
+                _supervisor.dismiss(self)
+        self.pool.recruited = True
 
     @property
     def _team(self) -> tuple[_supervisor.Supervisor, _supervisor.Thread] | None:
@@ -176,18 +150,6 @@ class Crew:
         team = self._team
         return team[0] if team is not None else None
 
-    def kill(self, index: int, order: int) -> None:
-        """Its task was condemned: end this worker, and no later one of that index.
-        It may run a task before the supervisor has it in its books: only there
-        is it looked up."""
-        if self.supervisor is not None:
-            self.supervisor.call(self._kill, index, order)
-
-    def look_sooner(self) -> None:
-        """A task may be past its timeout before the next look."""
-        if self.supervisor is not None:
-            self.supervisor.call(_look_at_deadlines)
-
     def end_all(self, number: int) -> None:
         """Send this signal to the workers that live now."""
         self.pool.force()
@@ -198,23 +160,12 @@ class Crew:
         """Perhaps the last task has ended, or the pool is broken."""
         if self.over:
             return
-        supervisor = self.supervisor
-        if supervisor is not None:
-            supervisor.call(self._check)
-        elif self.pool.closing and not self.pool.unfinished:
+        if self._team is None and self.pool.closing and not self.pool.unfinished:
             self.__dict__.setdefault("team", ())
-            supervisor = self.supervisor
-            if supervisor is not None:
-                supervisor.call(self._check)  # there is one now
-            else:
+            if self._team is None:
                 self._finish()  # there is no thread that would; once more if Ctrl-C cut it short
-
-    def busy(self) -> None:
-        """Tasks were submitted after a pause."""
-        _supervisor.sigint_check()
-        supervisor = self.supervisor
-        if supervisor is not None and not supervisor.looking:
-            supervisor.call(supervisor.start_looking)
+                return
+        self.pool.ask()
 
     def await_interrupt(self) -> None:
         """A SIGINT came and was not acted on yet: what is submitted now must
@@ -293,15 +244,17 @@ class Crew:
         """The executor could not be made: leave nothing. No thread was started."""
         self._finish()
 
-    def _begin(self) -> None:
-        """A worker is wanted, and there are threads. Whoever closed the pool before
-        there were may have relied on that."""
+    def answer(self) -> None:
+        """The pool has asked for something."""
         assert self.supervisor is not None
         if self.over:
             _supervisor.dismiss(self)
             return
         if self.lender.fd not in self.supervisor.watched:
             self.supervisor.watch(self.lender.fd, self._lend)
+        for index in self.pool.take_doomed():
+            if index in self.workers:
+                self._send(self.workers[index], signal.SIGKILL)
         self._start_wanted()
         self._check()
 
@@ -318,25 +271,13 @@ class Crew:
     # -- starting ----------------------------------------------------------------------
 
     def _start_wanted(self) -> None:
-        if self.wanted and self.supervisor is not None and not self.holds_descriptors():
+        if self.leaving:
+            self.pool.want_nobody()
+        if self.pool.wanted and self.supervisor is not None and not self.holds_descriptors():
             self.supervisor.lose()  # a worker would inherit somebody else's
             return
-        while self.wanted and not self.over and (self.leaving or self.start_again <= time.monotonic()):
-            indexes = self._take_wanted(_AT_ONCE)
-            if self.leaving:
-                for index in indexes:
-                    self.pool.worker_not_wanted(index)
-            elif indexes:
-                self._start(indexes)
-
-    def _take_wanted(self, most: int) -> list[int]:
-        indexes: list[int] = []
-        while self.wanted and len(indexes) < most:
-            try:
-                indexes.append(self.wanted.popleft())
-            except IndexError:  # whoever wanted it has taken it back
-                break
-        return indexes
+        while self.pool.wanted and not self.over and self.start_again <= time.monotonic():
+            self._start(self.pool.take_wanted(_AT_ONCE))
 
     def _start(self, indexes: list[int]) -> None:
         started = 0
@@ -351,7 +292,7 @@ class Crew:
             self._not_started(indexes[started:], error)
         else:
             self.failing_since = 0.0
-            self.wanted.extendleft(reversed(indexes[started:]))
+            self.pool.want_again(indexes[started:])
 
     def _room(self, wanted: int) -> int:
         """How many workers may be started: some descriptors are left to the
@@ -373,7 +314,6 @@ class Crew:
             for index in indexes:
                 errors, real = self._error_file()
                 places.append((f"FULOAD_WORKER={prefix}:{index}:{real}".encode(), errors, real))
-                self.orders[index] = self.orders.get(index, 0) + 1
             started, failed = _core.start_workers(
                 os.fsencode(self.program),
                 [os.fsencode(part) for part in self.command],
@@ -390,7 +330,7 @@ class Crew:
                 if errors >= 0 and number >= len(started):
                     os.close(errors)
         for index, (pid, pidfd), (_, errors, _) in zip(indexes, started, places):
-            self._enrol(index, Worker(pid, pidfd, errors, self.orders[index]))
+            self._enrol(index, Worker(pid, pidfd, errors))
         return len(started), failure
 
     def _enrol(self, index: int, worker: Worker) -> None:
@@ -423,7 +363,7 @@ class Crew:
         self.failing_since = self.failing_since or now
         waited = now - self.failing_since
         if passing and not self.workers and waited < _START_PATIENCE:
-            self.wanted.extendleft(reversed(indexes))
+            self.pool.want_again(indexes)
             self.start_again = now + min(0.02 + waited / 4, 0.5)
             return
         self.failing_since = 0.0
@@ -451,11 +391,6 @@ class Crew:
             raise _errors.refused("a file for standard error", error.errno or 0) from None
 
     # -- signalling and reaping ---------------------------------------------------------
-
-    def _kill(self, index: int, order: int) -> None:
-        worker = self.workers.get(index)
-        if worker is not None and worker.order == order:
-            self._send(worker, signal.SIGKILL)
 
     def _send(self, worker: Worker, number: int) -> None:
         """Only while it is not reaped: its pidfd is open until then. Where
@@ -588,8 +523,7 @@ class Crew:
     def interrupt(self) -> set[Worker]:
         """Ctrl-C: cancel everything, then the workers leave or are killed. Who
         they are."""
-        while self.wanted:
-            self.pool.worker_not_wanted(self.wanted.popleft())
+        self.pool.want_nobody()
         self.failing_since = 0.0
         self.pool.interrupt()
         # A C worker has no handler for SIGINT that could cut a task's sleep short.
@@ -610,7 +544,6 @@ class Crew:
                 pass
             worker.close()
         self.workers.clear()
-        self.wanted.clear()
         self.pool.abandon(reason)
         self.pool.announce_settled()
         self.over = True
@@ -625,7 +558,7 @@ class Crew:
     @property
     def deadline(self) -> float | None:
         look_at = self.pool.look_at_ns / 1e9
-        start = self.start_again if self.wanted else 0.0
+        start = self.start_again if self.pool.wanted else 0.0
         ordered = [due for due, _ in self.ordered.values()]
         return min(
             filter(None, [look_at, start, *self.doomed.values(), *self.attaching.values(), *ordered]), default=None
@@ -647,7 +580,7 @@ class Crew:
             self._send(worker, signal.SIGKILL)
         for worker, why in [(w, why) for w, (due, why) in self.ordered.items() if due <= now]:
             self._give_up(worker, why)
-        if self.wanted:
+        if self.pool.wanted:
             self._start_wanted()
 
     def _check(self) -> None:

@@ -64,9 +64,12 @@ def slowly(crew):
         reached.set(), go_on.wait(20)
     return found
 _supervisor.enlist = slowly
-executor, results = FuloadExecutor(1), []
+executor, refused = FuloadExecutor(1), []
 def submit():
-    results.append(executor.submit(libc.abs, -3))
+    try:
+        executor.submit(libc.abs, -3)
+    except RuntimeError as error:
+        refused.append(str(error))
 first = threading.Thread(target=submit)
 first.start()
 assert reached.wait(20)
@@ -76,16 +79,17 @@ until(lambda: executor._pool.closing)
 go_on.set()
 first.join(20), ending.join(20)
 assert not first.is_alive() and not ending.is_alive()
-report(result=results[0].result(timeout=10))
+report(refused=refused, left=executor.worker_pids)
 """
 
 
 @pytest.mark.parametrize("cancel", [False, True])
 @pytest.mark.parametrize("before", [False, True])
 def test_shutdown_while_the_first_task_starts_the_threads(program, before, cancel):
-    """The task has begun then, for a worker is being started for it."""
+    """The task does not count yet: submit() refuses it, and shutdown() waits for nobody."""
     p = program(RECRUITING.format(before=before, cancel=cancel))
-    assert p.expect("result", 60) == 3
+    assert p.expect("refused", 60) == ["cannot schedule new futures after shutdown"]
+    assert p.expect("left") == []
     assert p.exit() == 0, p.errors()
 
 
