@@ -239,7 +239,9 @@ cdef tuple found_in_library(object fn):
 
 cdef Callable describe_native(Pool pool, object fn):
     """A function object of a ctypes.CDLL."""
-    return describe_function(pool, fn, fn.argtypes, fn.restype, fn.errcheck, (type(fn)._flags_ & 8) != 0)
+    cdef Callable c = describe_function(pool, fn, fn.argtypes, fn.restype, fn.errcheck, (type(fn)._flags_ & 8) != 0)
+    c.declared = True
+    return c
 
 
 cdef Callable describe_function(Pool pool, object fn, object argtypes, object restype, object errcheck,

@@ -23,6 +23,7 @@ cdef class Callable:
     # Native: what the description was made from, so that a change is noticed.
     cdef object argtypes, restype, errcheck
     cdef Py_ssize_t count
+    cdef bint declared     # by a ctypes function, whose argtypes and restype may be set anew
     cdef bint addresses, use_errno, fast_result
     cdef uint32_t cells
     cdef uint8_t take[64]

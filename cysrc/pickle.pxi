@@ -30,6 +30,13 @@ cdef bint goes_by_name(Pool pool, object fn, str module, tuple path) except -1:
     return module != "__main__" or (pool.main is not None and modules.get("__main__") is pool.main)
 
 
+cdef inline bint describes(Pool pool, Callable c, object fn) except -1:
+    """Whether that is what it was when it was described."""
+    if c.kind == KIND_PYTHON:
+        return c.path is None or goes_by_name(pool, fn, c.module, c.path)
+    return not c.declared or (fn.argtypes is c.argtypes and fn.restype is c.restype and fn.errcheck is c.errcheck)
+
+
 cdef Callable describe_python(Pool pool, object fn):
     """A function, builtin or class that is pickled by its name is named to the
     workers once; None for everything else, whose pickle may hold state."""
@@ -46,7 +53,7 @@ cdef Callable describe_python(Pool pool, object fn):
     module, name = getattr(fn, "__module__", None), fn.__qualname__
     if type(module) is not str or type(name) is not str:
         return None
-    path = tuple(name.split("."))
+    path = tuple(map(sys.intern, name.split(".")))
     if named(modules, module, path) is not fn:
         return None
     pool.ready_for_python()

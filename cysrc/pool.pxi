@@ -417,16 +417,13 @@ cdef class Pool:
     cdef Callable find(self, object fn):
         """The callable's description, made at its first use; None if it has
         to be pickled with each task."""
+        cdef Callable c = <Callable>self.known.get(<uintptr_t><PyObject *>fn)
+        if c is not None and describes(self, c, fn):
+            return c
+        return self.describe_anew(fn)
+
+    cdef Callable describe_anew(self, object fn):
         cdef Callable c
-        key = <uintptr_t><PyObject *>fn
-        c = <Callable>self.known.get(key)
-        if c is not None and c.reference is not None:
-            if c.kind == KIND_PYTHON:
-                if c.path is None or goes_by_name(self, fn, c.module, c.path):
-                    return c
-            elif c.kind != KIND_NATIVE or c.argtypes is None or not isinstance(fn, CFunction) or \
-                    (fn.argtypes is c.argtypes and fn.restype is c.restype and fn.errcheck is c.errcheck):
-                return c
         if isinstance(fn, CFunction):
             c = describe_native(self, fn)
         elif hasattr(type(fn), "__fuload_describe__"):
@@ -444,10 +441,14 @@ cdef class Pool:
         if c is None:
             refuse_foreign(fn)
             return None
-        known = self.known
+        self.remember(fn, c)
+        return c
+
+    cdef int remember(self, object fn, Callable c) except -1:
+        known, key = self.known, <uintptr_t><PyObject *>fn
         c.reference = weakref.ref(fn, lambda _: known.pop(key, None))
         known[key] = c
-        return c
+        return 0
 
     cdef uint32_t describe(self, bytes text) except 0:
         """The number under which workers find this description."""
