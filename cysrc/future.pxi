@@ -320,7 +320,8 @@ cdef class CoreFuture:
             if fl_now() >= now + HOLD_NS:
                 break
             fl_pause()
-        while not self.ended() and self.pool is not None and not pool.gone() and now >= pool.contended_until:
+        while not self.ended() and self.pool is not None and not pool.gone() and \
+                not fl_poll_contended(&pool.parent.contended_until, now):
             pool.watch_flags(self.slot, until)
             pool.collect()
             PyErr_CheckSignals()

@@ -40,7 +40,7 @@ cdef class Pool:
     cdef fuload_file region_file
     cdef Bell bell
     cdef PyObject *registry        # a Registry, held until the descriptors are closed
-    cdef fl_os os
+    cdef fl_parent parent
     cdef PyObject **futures        # by slot, strong references
     cdef uint32_t *generations     # by slot
     cdef uint32_t *free            # stack of free slots: last in, first out
@@ -54,10 +54,9 @@ cdef class Pool:
     cdef Task *first
     cdef Task *last
     cdef uint64_t queued
-    cdef readonly uint64_t unfinished, submitted, completed, failed, cancelled_count, retried, doorbells
+    cdef readonly uint64_t unfinished, submitted, completed, failed, cancelled_count, retried
     cdef uint64_t run_ns, wait_ns
     cdef uint32_t worker_count
-    cdef uint32_t started          # workers that are alive or being started
     cdef readonly uint32_t wanted  # seats that want one
     # The supervisor has to look at this pool. Set after what it shall see, by
     # any thread; taken by the supervisor before it looks. All under the
@@ -67,23 +66,7 @@ cdef class Pool:
     cdef uint32_t deaths_in_a_row
     cdef uint64_t finished, finished_at_death
     cdef uint64_t no_starts_before
-    cdef int watching              # threads that poll the region without the lock
     cdef int inside                # calls that use the region while other threads may run: it stays mapped
-    # Non-zero while the collector looks every tick at the ring. It is set by
-    # threads that publish (seq_cst, after the entry) and cleared by the
-    # collector (seq_cst, before it looks at the ring once more), so published
-    # work is either seen or finds it cleared and calls the collector.
-    cdef fuload_flag timed
-    cdef fuload_flag kicked        # set by parent threads that want the collector
-    # Non-zero while the collector may be waiting for its eventfd. The word that
-    # says so to workers, any task may write over. Written by the collector
-    # (seq_cst, before it looks at the flags), read by the supervisor's look.
-    cdef fuload_flag resting
-    # Unfinished chunks of maps: while there are any, workers may leave it to the
-    # collector to look. Written under the interpreter's lock, read without.
-    cdef fuload_flag maps
-    cdef uint64_t tick_head
-    cdef uint32_t quiet, boost, unclaimed_ticks
     # What the supervisor's last look has seen: see nudge().
     cdef uint64_t audits, seen_finished
     cdef uint32_t looks_without_audit
@@ -93,8 +76,7 @@ cdef class Pool:
     cdef int forks
     cdef readonly str name
     cdef readonly unsigned long collector_thread
-    cdef uint64_t parent_spin_ns, late_ns
-    cdef uint64_t contended_until  # until then result() sleeps instead of polling
+    cdef uint64_t parent_spin_ns
     cdef uint64_t max_pending, max_payload
     cdef uint64_t asked_payload    # max_payload as it was asked for; there is room for less where
     cdef uint64_t file_limit       # files may have no more bytes than this (RLIMIT_FSIZE), or 0
@@ -166,12 +148,10 @@ cdef class Pool:
         for i in range(slots):
             self.free[i] = slots - 1 - i
         self.free_count = slots
-        self.os.context = &self.bell
-        self.os.ring_worker = ring_worker
-        self.os.ring_collector = ring_collector
+        connect(self)
         header = self.region.header
         header.spin_ns = self.parent_spin_ns = <uint64_t>(spin * 1e9)
-        header.late_ns = self.late_ns = LATE_NS if adapt else 0
+        header.late_ns = self.parent.late_ns = LATE_NS if adapt else 0
         header.max_tasks = max_tasks
         header.cpus = cpus
         header.max_pollers = max(1, cpus - 1)
@@ -312,7 +292,7 @@ cdef class Pool:
         self.unmap_when_through()
 
     cdef void unmap_when_through(self) noexcept:
-        if self.closing and self.crew is None and not self.watching and not self.inside:
+        if self.closing and self.crew is None and not self.parent.watching and not self.inside:
             self.unmap()
 
     cdef void enter_region(self) noexcept:
@@ -523,14 +503,14 @@ cdef class Pool:
     cdef bint start_worker(self) noexcept:
         """Ask the supervisor for one more worker. False: all are started."""
         cdef uint32_t i
-        if self.started >= self.region.plan.workers or self.broken is not None or self.paused or \
+        if self.parent.started >= self.region.plan.workers or self.broken is not None or self.paused or \
                 (self.closing and not self.unfinished) or (self.no_starts_before and fl_now() < self.no_starts_before):
             return False
         for i in range(self.region.plan.workers):
             if not self.seats[i].taken:
                 self.seats[i].taken = self.seats[i].wanted = True
                 fl_store(&self.region.states[i], fl_state_word(FL_STARTING, 0, 0))
-                self.started += 1
+                self.parent.started += 1
                 self.wanted += 1
                 self.ask()
                 return True
@@ -560,18 +540,10 @@ cdef class Pool:
         asks, self.asks = self.asks, False
         return asks
 
-    cdef void watch_ring(self) noexcept:
-        self.tick_head = fl_ring_head(&self.region)
-        self.quiet = 0
-        self.boost = 1
-        flag_store(&self.timed, 1)
-        self.kick()
-
     cpdef void kick(self) noexcept:
         """Have the collector thread look."""
         if not self.gone():
-            flag_store(&self.kicked, 1)
-            fl_collector_call(&self.region, &self.os)
+            fl_collector_kick(&self.parent)
 
     # -- the supervisor's look: what no worker may have written to hang us ----------
 
@@ -592,8 +564,7 @@ cdef class Pool:
         try:
             if not self.intact():
                 return again
-            if flag_load(&self.resting) and (flag_load(&self.kicked) or fl_flags_any(&self.region)):
-                ring_collector(&self.bell)
+            fl_collector_nudge(&self.parent)
             self.looks_without_audit += 1
             if self.finished == self.seen_finished or self.looks_without_audit >= 20:
                 self.audit(self.finished != self.seen_finished)
@@ -675,51 +646,19 @@ cdef class Pool:
             if seat.seen != self.audits:
                 self.signal(i)
                 seat.called = fl_load(&self.region.states[i])
-        self.watch_ring()
+        fl_collector_watch_ring(&self.parent)
         return 0
 
     # -- waiting and collecting -----------------------------------------------------
 
     cdef int watch_flags(self, int32_t slot, uint64_t until) except -1:
         """Poll, without the interpreter's lock, until this slot or any flag
-        shows something finished."""
-        cdef fl_header *header = self.region.header
-        cdef fl_slot *s = NULL
-        cdef uint64_t word = 0, before, now
-        cdef uint32_t generation = 0
-        cdef int i
-        if slot >= 0:
-            s = fl_slot_at(&self.region, <uint32_t>slot)
-            word = fl_slot_look(s)
-            generation = self.generations[slot]
-        # Counted under the interpreter's lock; workers read it.
-        self.watching += 1
-        fl_store(&header.watchers, <uint64_t>self.watching)
+        shows something finished. Then the caller collects."""
+        cdef uint32_t generation = self.generations[slot] if slot >= 0 else 0
+        fl_watch_begin(&self.parent)
         with nogil:
-            while True:
-                if s != NULL and not under_way(word, generation):
-                    break
-                if fl_flags_any(&self.region):
-                    break
-                for i in range(16):
-                    if s != NULL:
-                        word = fl_slot_look(s)
-                        if not under_way(word, generation):
-                            break
-                    fl_pause()
-                before = fl_now()
-                if before >= until:
-                    break
-                # The worker may be waiting for this very CPU.
-                sched_yield()
-                now = fl_now()
-                if self.late_ns and now - before > self.late_ns:
-                    self.contended_until = now + CONTENDED_NS
-                    break
-        self.watching -= 1
-        # After this store the caller looks at the flags once more (collect):
-        # a worker that saw us watching does not call the collector.
-        fl_store(&header.watchers, <uint64_t>self.watching)
+            fl_watch(&self.parent, slot, generation, until)
+        fl_watch_end(&self.parent)
         self.unmap_when_through()
         return 0
 
@@ -959,7 +898,7 @@ cdef class Pool:
         self.unfinished += 1
         self.submitted += 1
         if future.count:
-            flag_store(&self.maps, flag_load(&self.maps) + 1)
+            fl_collector_maps(&self.parent, 1)
         if future.limit_ns:
             self.limited += 1
             if not self.least_limit_ns or future.limit_ns < self.least_limit_ns:
@@ -977,7 +916,7 @@ cdef class Pool:
     cdef int count_out(self, CoreFuture future) except -1:
         self.unfinished -= 1
         if future.count:
-            flag_store(&self.maps, flag_load(&self.maps) - 1)
+            fl_collector_maps(&self.parent, -1)
         if future.limit_ns:
             self.limited -= 1
             if not self.limited:
@@ -1114,7 +1053,7 @@ cdef class Pool:
         cdef CoreFuture future
         if self.gone():
             return
-        self.paused = self.started > 0
+        self.paused = self.parent.started > 0
         for future in self.withdraw_all(True):
             future.settle_cancelled()
 
@@ -1256,18 +1195,18 @@ cdef class Pool:
         """It could not be started, for this reason."""
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
         self.seats[index].taken = False
-        self.started -= 1
+        self.parent.started -= 1
         # Those that live do the work, and it is not too often tried again;
         # if there are none, that is the pool's end, whatever is wanted meanwhile.
         self.no_starts_before = fl_now() + 1000000000
-        self.dead.append((index, 0, None, (why, None, not self.started)))
+        self.dead.append((index, 0, None, (why, None, not self.parent.started)))
         self.kick()
 
     cdef int not_wanted(self, uint32_t index) except -1:
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
         self.seats[index].taken = False
-        self.started -= 1
-        if not self.started:
+        self.parent.started -= 1
+        if not self.parent.started:
             self.resume()
         return 0
 
@@ -1384,7 +1323,7 @@ cdef class Pool:
         fl_store(&self.region.orders[index], FL_ORDER_NONE)
         fuload_release(self.bell.registry, self.bell.pidfds[index], True)
         self.bell.pidfds[index] = -1
-        self.started -= 1
+        self.parent.started -= 1
         orphan = fl_bell_orphans(&self.region, 0, index + 1)
         while orphan >= 0:
             fuload_ring(self.bell.pidfds[orphan], self.bell.alarm)
@@ -1392,7 +1331,7 @@ cdef class Pool:
         if self.closing and not self.unfinished:
             return 0
         if self.paused:
-            if not self.started:
+            if not self.parent.started:
                 self.resume()
             return 0
         if not expected and not self.no_interpreter:
@@ -1402,7 +1341,7 @@ cdef class Pool:
                 self.start_worker()
             if self.first != NULL:
                 feed(self)
-            announce_work(self, 1)
+            fl_announce(&self.parent, 1)
         return 0
 
     cdef int judge(self, uint64_t done, object exitcode) except -1:
@@ -1542,13 +1481,13 @@ cdef class Pool:
 
     def work(self, int timeout_ms=-1):
         """Wait for something to collect and do it: the collector's whole turn."""
-        cdef int starts
+        cdef uint32_t missing
         if self.gone():
             return
         with nogil:
-            starts = self.wait_for_events(timeout_ms)
-        while starts > 0 and self.start_worker():
-            starts -= 1
+            missing = fl_collector_wait(&self.parent, timeout_ms)
+        while missing and self.start_worker():
+            missing -= 1
         self.collect()
         while self.dead:
             index, pid, exitcode, (complaint, no_interpreter, refuse) = self.dead.popleft()
@@ -1588,89 +1527,6 @@ cdef class Pool:
             except BaseException:
                 say(LOGGER.exception, "exception while announcing %r", future)
         return 0
-
-    cdef int wait_for_events(self, int timeout_ms) noexcept nogil:
-        """Sleep until called. Returns how many workers ought to be started."""
-        cdef pollfd p[2]
-        cdef uint64_t count
-        cdef int sleep_ms, starts = 0
-        while True:
-            sleep_ms = timeout_ms
-            if flag_load(&self.timed) and timeout_ms != 0:
-                sleep_ms = TICK_MS
-            elif flag_load(&self.maps) and (timeout_ms < 0 or timeout_ms > DOZE_MS):
-                sleep_ms = DOZE_MS
-            # Asleep first, then the look: pairs with fl_collector_call and
-            # fl_collector_will_look.
-            flag_store(&self.resting, 1)
-            fl_store(&self.region.notices.collector, FL_COLLECTOR_DOZING if sleep_ms >= 0 else FL_COLLECTOR_ASLEEP)
-            if not flag_load(&self.kicked) and not fl_flags_any(&self.region):
-                p[0].fd = self.bell.fd
-                p[0].events = POLLIN
-                # Hangs up when somebody closes all descriptors.
-                p[1].fd = self.bell.far
-                p[1].events = p[0].revents = p[1].revents = 0
-                poll(p, 2, sleep_ms if sleep_ms >= 0 else LONGEST_SLEEP_MS)
-                if p[0].revents & POLLNVAL or p[1].revents:
-                    self.bell.lost = True
-            flag_store(&self.resting, 0)
-            fl_swap(&self.region.notices.collector, FL_COLLECTOR_AWAKE)
-            if self.bell.lost or not fuload_is_ours(self.bell.registry, self.bell.fd):
-                self.bell.lost = True
-                return 0
-            read(self.bell.fd, &count, sizeof(count))
-            if flag_load(&self.timed):
-                starts = self.tick()
-            if flag_load(&self.kicked) or fl_flags_any(&self.region) or starts or timeout_ms >= 0:
-                flag_store(&self.kicked, 0)
-                return starts
-
-    cdef int tick(self) noexcept nogil:
-        """Is there work that those awake will not get to soon? Then wake
-        sleepers, more each time; what is missing then has to be started."""
-        cdef fl_census c
-        cdef uint64_t head = fl_ring_head(&self.region), tail = fl_load(&self.region.header.ring_tail)
-        cdef uint64_t claimed = head - self.tick_head if head > self.tick_head else 0
-        cdef int32_t missing
-        if head < tail:
-            # What was cancelled is no work.
-            fl_ring_repack(&self.region, NULL, False)
-            head = fl_ring_head(&self.region)
-        if head >= tail:
-            self.boost = 1
-            self.quiet += 1
-            self.tick_head = head
-            if self.quiet >= QUIET_TICKS:
-                flag_store(&self.timed, 0)
-                if fl_load(&self.region.header.ring_tail) != tail:
-                    flag_store(&self.timed, 1)
-                    self.quiet = 0
-            return 0
-        self.quiet = 0
-        self.tick_head = head
-        fl_bell_count(&self.region, &c)
-        if c.busy == self.region.plan.workers:
-            # There is nobody to wake or to start. Whoever publishes and finds
-            # one asleep has the ring watched again, unless it is still watched:
-            # so look once more after saying that it is not.
-            flag_store(&self.timed, 0)
-            fl_bell_count(&self.region, &c)
-            if c.busy < self.region.plan.workers:
-                flag_store(&self.timed, 1)
-            return 0
-        if claimed * WORTH_A_WAKE_NS > (c.busy + c.polling) * <uint64_t>TICK_MS * 1000000:
-            return 0
-        self.unclaimed_ticks = 0 if claimed else self.unclaimed_ticks + 1
-        missing = <int32_t>min(<uint64_t>self.boost, tail - head) - <int32_t>(c.called + c.starting)
-        if missing <= 0 and self.unclaimed_ticks >= PATIENT_TICKS:
-            # Those who were called do not come: stopped, or starved.
-            self.unclaimed_ticks = 0
-            missing = 1
-        self.boost = min(self.boost * 2, <uint32_t>1024)
-        while missing > 0 and fl_bell_ring(&self.region, &self.os, 0):
-            self.doorbells += 1
-            missing -= 1
-        return max(missing, 0)
 
     # -- what others may know ------------------------------------------------------------------
 
@@ -1727,7 +1583,7 @@ cdef class Pool:
             self.leave_region()
         return workers, {"submitted": self.submitted, "completed": self.completed, "failed": self.failed,
                          "cancelled": self.cancelled_count, "retried": self.retried,
-                         "doorbells": self.doorbells + rung, "queued": self.queued,
+                         "doorbells": fl_load(&self.parent.doorbells) + rung, "queued": self.queued,
                          "unfinished": self.unfinished, "run_seconds": self.run_ns / 1e9,
                          "wait_seconds": self.wait_ns / 1e9}
 
@@ -1751,12 +1607,6 @@ cdef extern from *:
     static inline unsigned fuload_ctz(unsigned long long bits) { return (unsigned)__builtin_ctzll(bits); }
     """
     unsigned int trailing_zeros "fuload_ctz"(unsigned long long bits) nogil
-
-
-cdef inline bint under_way(uint64_t word, uint32_t generation) noexcept nogil:
-    """Neither done nor, by another thread, already resolved or moved."""
-    return fl_word_generation(word) == generation and \
-        (fl_word_state(word) == FL_READY or fl_word_state(word) == FL_RUNNING)
 
 
 cdef object empty_tuple = ()

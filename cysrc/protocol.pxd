@@ -111,8 +111,10 @@ cdef extern from "protocol/message.h" nogil:
         FL_COLLECTOR_AWAKE, FL_COLLECTOR_ASLEEP, FL_COLLECTOR_CALLED, FL_COLLECTOR_DOZING
     ctypedef struct fl_os "struct fl_os":
         void *context
+        uint64_t (*now)(void *context) noexcept nogil
         c_bool (*ring_worker)(void *context, uint32_t index) noexcept nogil
         void (*ring_collector)(void *context) noexcept nogil
+        void (*give_way)(void *context) noexcept nogil
     ctypedef struct fl_census "struct fl_census":
         uint32_t starting, busy, polling, asleep, called
         int32_t warmest
@@ -171,3 +173,31 @@ cdef extern from "protocol/message.h" nogil:
     const fl_description *fl_description_map(fl_region *r, uint32_t id)
     void fl_description_unmap(fl_region *r, uint32_t id, const fl_description *d)
     const char *fl_description_body(const fl_description *d)
+
+# The parent's half, csrc/parent.
+cdef extern from "parent/watch.h" nogil:
+    bint fl_poll_contended(fl_word *contended_until, uint64_t now)
+    void fl_watch_begin(fl_parent *p)
+    void fl_watch(fl_parent *p, int32_t slot, uint32_t generation, uint64_t until)
+    void fl_watch_end(fl_parent *p)
+
+cdef extern from "parent/collector.h" nogil:
+    ctypedef struct fl_collector_os "struct fl_collector_os":
+        void *context
+        void (*rest)(void *context, int most_ms) noexcept nogil
+        c_bool (*take_calls)(void *context) noexcept nogil
+    ctypedef struct fl_parent "struct fl_parent":
+        fl_region *region
+        fl_os os
+        fl_collector_os collector_os
+        c_bool (*ask_worker)(void *pool) noexcept
+        void *pool
+        uint32_t started, watching
+        uint64_t late_ns
+        fl_word doorbells, contended_until
+    void fl_announce(fl_parent *p, uint32_t count)
+    void fl_collector_kick(fl_parent *p)
+    void fl_collector_watch_ring(fl_parent *p)
+    uint32_t fl_collector_wait(fl_parent *p, int timeout_ms)
+    void fl_collector_nudge(fl_parent *p)
+    void fl_collector_maps(fl_parent *p, int32_t more)

@@ -111,9 +111,6 @@ cdef extern from *:
     static int fuload_forks;
     static void fuload_on_fork(void) { fuload_forks++; }
     static int fuload_count_forks(void) { return pthread_atfork(NULL, NULL, fuload_on_fork); }
-    /* Written by the collector thread without the interpreter's lock and by
-     * threads that publish: see Pool.timed. */
-    typedef _Atomic int fuload_flag;
     """
     bint fuload_alarm(int alarm) nogil
     bint fuload_ring(int pidfd, int alarm) nogil
@@ -122,10 +119,6 @@ cdef extern from *:
     bint fuload_is_child(int pid) nogil
     int fuload_forks
     int fuload_count_forks() nogil
-    ctypedef struct fuload_flag:
-        pass
-    int flag_load "atomic_load"(fuload_flag *flag) nogil
-    void flag_store "atomic_store"(fuload_flag *flag, int value) nogil
 
 
 fuload_count_forks()
@@ -212,17 +205,11 @@ cdef int map_region(fl_region *r, int fd, fl_plan *plan) except -1:
 
 
 cdef enum:
-    TICK_MS = 1                 # how often the collector looks at work that nobody claims
-    DOZE_MS = 4                 # how often it looks at the flags while chunks of maps are under way
-    QUIET_TICKS = 8             # after so many without such work it sleeps for good
     DEAF_LOOKS = 20             # so many looks of the supervisor a worker may not answer, if there are strays
     STARTING_LOOKS = 120        # the same for one that may not have begun to serve
-    PATIENT_TICKS = 30          # after so many without a claim, one more is woken
     LOOK_NS = 20000000          # submit() looks at SIGINT's handler after such a pause
-    WORTH_A_WAKE_NS = 50000     # tasks that take longer are worth waking another worker
     HOLD_NS = 1500              # result() polls so long without letting go of the interpreter's lock
     LATE_NS = 200000            # a sched_yield() that returns so late shows CPUs busy with other work
-    CONTENDED_NS = 20000000     # then result() does not poll for so long
     LONGEST_SLEEP_MS = 60000    # then the collector looks whether its descriptors are still its own
     LEAST_LOOK_NS = 20000000    # not more often is it looked for tasks past their timeout
 

@@ -22,6 +22,57 @@ cdef void ring_collector(void *context) noexcept nogil:
             pass
 
 
+cdef uint64_t now(void *context) noexcept nogil:
+    return fl_now()
+
+
+cdef void give_way(void *context) noexcept nogil:
+    sched_yield()
+
+
+cdef void rest(void *context, int most_ms) noexcept nogil:
+    """The collector's sleep."""
+    cdef Bell *bell = <Bell *>context
+    cdef pollfd p[2]
+    p[0].fd = bell.fd
+    p[0].events = POLLIN
+    # Hangs up when somebody closes all descriptors.
+    p[1].fd = bell.far
+    p[1].events = p[0].revents = p[1].revents = 0
+    poll(p, 2, most_ms if most_ms >= 0 else LONGEST_SLEEP_MS)
+    if p[0].revents & POLLNVAL or p[1].revents:
+        bell.lost = True
+
+
+cdef c_bool take_calls(void *context) noexcept nogil:
+    cdef uint64_t count
+    cdef Bell *bell = <Bell *>context
+    if bell.lost or not fuload_is_ours(bell.registry, bell.fd):
+        bell.lost = True
+        return False
+    read(bell.fd, &count, sizeof(count))
+    return True
+
+
+cdef c_bool ask_worker(void *pool) noexcept:
+    return (<Pool>pool).start_worker()
+
+
+cdef void connect(Pool pool) noexcept:
+    """The parent's half to its region and to the system."""
+    cdef fl_parent *p = &pool.parent
+    p.region = &pool.region
+    p.os.context = p.collector_os.context = &pool.bell
+    p.os.now = now
+    p.os.ring_worker = ring_worker
+    p.os.ring_collector = ring_collector
+    p.os.give_way = give_way
+    p.collector_os.rest = rest
+    p.collector_os.take_calls = take_calls
+    p.ask_worker = ask_worker
+    p.pool = <PyObject *>pool
+
+
 cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef Task *task
     cdef uint32_t slot
@@ -108,7 +159,7 @@ cdef void hand_over(Pool pool, Place *place, CoreFuture future, uint32_t functio
     pool.look_after(future.submitted_ns)
     if task == NULL:
         publish(pool, <uint32_t>place.slot, <PyObject *>future, function, kind, size)
-        announce_work(pool, 1)
+        fl_announce(&pool.parent, 1)
         return
     describe_request(task, future, function, kind)
     task.after = NULL
@@ -231,7 +282,7 @@ cdef int feed(Pool pool) except -1:
             free(task)
         count += 1
     if count:
-        announce_work(pool, count)
+        fl_announce(&pool.parent, count)
     return 0
 
 
@@ -245,25 +296,3 @@ cdef void unlink_task(Pool pool, Task *task) noexcept:
     else:
         pool.last = task.before
     pool.queued -= 1
-
-
-cdef void announce_work(Pool pool, uint32_t count) noexcept:
-    """Something was published: ring who must be rung now, start a worker if
-    there is none to ring, and see that the collector watches the rest."""
-    cdef fl_census c
-    fl_bell_count(&pool.region, &c)
-    while count:
-        if fl_bell_wanted(&pool.region, &c):
-            if fl_bell_ring(&pool.region, &pool.os, 0):
-                pool.doorbells += 1
-        elif not c.polling and not c.asleep and \
-                c.busy + c.called + c.starting < min(pool.region.header.cpus, pool.region.plan.workers):
-            if not pool.start_worker():
-                break
-        else:
-            break
-        count -= 1
-        fl_bell_count(&pool.region, &c)
-    # Whoever sleeps or is not started yet may be needed, if this takes long.
-    if (c.asleep or pool.started < pool.region.plan.workers) and not flag_load(&pool.timed):
-        pool.watch_ring()

@@ -69,6 +69,8 @@ struct fl_os {
     bool (*ring_worker)(void *context, uint32_t index);
     /* Add one to the parent's eventfd. */
     void (*ring_collector)(void *context);
+    /* Let others have this CPU. */
+    void (*give_way)(void *context);
 };
 
 static inline uint64_t fl_state_word(enum fl_worker_state state, uint32_t caller, uint64_t now)

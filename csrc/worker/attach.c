@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -120,6 +121,12 @@ static uint64_t now(void *context)
     return fl_now();
 }
 
+static void give_way(void *context)
+{
+    (void)context;
+    sched_yield();
+}
+
 static struct fl_worker *attached;
 
 /* In the child of a fork made by a task: the slots are its parent's. */
@@ -232,7 +239,8 @@ const char *fl_attach(struct fl_worker *w)
                            .now = now,
                            .wait_signal = fl_wait_signal,
                            .ring_worker = fl_ring_worker,
-                           .ring_collector = fl_ring_collector};
+                           .ring_collector = fl_ring_collector,
+                           .give_way = give_way};
     restore_stderr(place.real_stderr);
     attached = w;
     pthread_atfork(NULL, NULL, mark_fork);

@@ -1,10 +1,7 @@
 /* The worker's life: wait, claim, call, reply; leave when told to. */
 #include "worker.h"
 
-#include <sched.h>
 #include <stdlib.h>
-
-#define CONTENDED_NS 20000000u /* for so long a worker that has lost its CPU does not poll */
 
 static void leave_python(struct fl_worker *w)
 {
@@ -125,28 +122,19 @@ static void call(struct fl_worker *w)
 static bool poll_for_work(struct fl_worker *w)
 {
     struct fl_region *r = &w->region;
-    uint64_t now = fl_now(), until = now + r->header->spin_ns;
+    uint64_t now = w->os.now(w->os.context), until = now + r->header->spin_ns;
+    uint32_t i;
 
-    if (now < w->contended_until || !fl_bell_may_poll(r, w->index))
+    if (fl_poll_contended(&w->contended_until, now) || !fl_bell_may_poll(r, w->index))
         return false;
     atomic_store_explicit(&r->states[w->index], fl_state_word(FL_POLLING, 0, 0), memory_order_release);
-    while (now < until) {
-        uint64_t before;
-        int i;
-
-        for (i = 0; i < 32; i++) {
+    do {
+        for (i = 0; i < FL_POLL_LOOKS; i++) {
             if (fl_ring_pending(r, &w->cursor) || fl_leaving(r) || w->interrupted)
                 return true;
             fl_pause();
         }
-        before = fl_now();
-        sched_yield(); /* the parent may be waiting for this very CPU */
-        now = fl_now();
-        if (r->header->late_ns && now - before > r->header->late_ns) {
-            w->contended_until = now + CONTENDED_NS;
-            return false;
-        }
-    }
+    } while (fl_poll_on(&w->os, until, r->header->late_ns, &w->contended_until));
     return false;
 }
 

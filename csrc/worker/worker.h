@@ -11,6 +11,7 @@
 #include "protocol/copy.h"
 #include "protocol/doorbell.h"
 #include "protocol/message.h"
+#include "protocol/poll.h"
 
 struct fl_worker;
 
@@ -55,7 +56,7 @@ struct fl_worker {
     struct fl_host host;
     uint32_t index;
     uint64_t cursor;      /* ring.h */
-    uint64_t contended_until; /* until then it sleeps at once instead of polling */
+    fl_word contended_until; /* until then it sleeps at once instead of polling */
     uint32_t unreported;  /* replies that are done and nobody was told of, w->call's the last */
     uint64_t unreported_since; /* when the first of them was done */
     bool short_chunk;     /* the last was a chunk of a map, and short */

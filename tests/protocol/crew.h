@@ -1,11 +1,13 @@
 /* Workers and a parent on one region: the worker's loop (csrc/worker/worker.c)
- * without what a worker does besides, and the parent's way to announce work
- * (announce_work in cysrc/slots.pxi). test_doorbell.c runs them as threads,
- * test_steps.c as participants that it stops between any two steps. */
+ * without what a worker does besides, and the parent's half (csrc/parent).
+ * test_doorbell.c runs them as threads, test_steps.c as participants that it
+ * stops between any two steps. */
 #ifndef CREW_H
 #define CREW_H
 
 #include "check.h"
+#include "parent/collector.h"
+#include "parent/watch.h"
 
 #define CREW_SLOTS 16u
 #define MOST_WORKERS 8u
@@ -17,13 +19,14 @@ struct seat {
     struct fl_os os;
     uint32_t index;
     uint64_t cursor;
+    fl_word contended_until;
     uint64_t relays;
 };
 
 struct crew {
     struct fl_region region;
     struct seat seats[MOST_WORKERS];
-    struct fl_os parent_os;
+    struct fl_parent parent;
     uint32_t generations[CREW_SLOTS];
     /* Run a task: finish and flag are the loop's. */
     void (*run)(struct seat *seat, uint32_t slot);
@@ -51,7 +54,7 @@ static inline void wait_for_work(struct seat *seat)
             if (fl_ring_pending(r, &seat->cursor) || fl_leaving(r))
                 return;
             fl_pause();
-        } while (seat->os.now(seat->os.context) < until);
+        } while (fl_poll_on(&seat->os, until, 0, &seat->contended_until));
     }
     fl_bell_sleep(r, &seat->os, seat->index, &seat->cursor);
 }
@@ -81,13 +84,26 @@ static inline void serve(struct seat *seat)
     }
 }
 
-/* After a publish: ring who must be rung now. */
+/* All workers are started: there is none to ask for. */
+static inline bool ask_nobody(void *unused)
+{
+    (void)unused;
+    return false;
+}
+
+static inline void connect_parent(struct crew *crew, struct fl_os os)
+{
+    crew->parent = (struct fl_parent){
+        .region = &crew->region, .os = os, .ask_worker = ask_nobody, .started = crew->region.plan.workers};
+}
+
+/* After a publish. True: somebody was rung. */
 static inline bool announce(struct crew *crew)
 {
-    struct fl_census c;
+    uint64_t before = fl_hint(&crew->parent.doorbells);
 
-    fl_bell_count(&crew->region, &c);
-    return fl_bell_wanted(&crew->region, &c) && fl_bell_ring(&crew->region, &crew->parent_os, 0);
+    fl_announce(&crew->parent, 1);
+    return fl_hint(&crew->parent.doorbells) > before;
 }
 
 static inline bool publish_and_announce(struct crew *crew, uint32_t slot)
@@ -104,7 +120,7 @@ static inline void dismiss(struct crew *crew)
     atomic_store(&crew->region.header->leave, 1);
     for (i = 0; i < crew->region.plan.workers; i++)
         if (fl_bell_call(&crew->region, i, 0))
-            crew->parent_os.ring_worker(crew->parent_os.context, i);
+            crew->parent.os.ring_worker(crew->parent.os.context, i);
 }
 
 static inline void set_state(struct crew *crew, uint32_t worker, enum fl_worker_state state, uint64_t since_us)

@@ -55,6 +55,12 @@ static int pending_signals(uint32_t index)
     return value;
 }
 
+static void give_way(void *unused)
+{
+    (void)unused;
+    step_aside();
+}
+
 static void run_nothing(struct seat *seat, uint32_t slot)
 {
     (void)seat, (void)slot;
@@ -74,13 +80,13 @@ static void open_crew(uint32_t workers, uint32_t cpus, uint32_t pollers, uint64_
         struct seat *seat = &crew.seats[i];
 
         *seat = (struct seat){.crew = &crew, .index = i};
-        seat->os = (struct fl_os){seat, fake_now, fake_wait, fake_ring, NULL};
+        seat->os = (struct fl_os){seat, fake_now, fake_wait, fake_ring, NULL, give_way};
         sem_init(&signals[i], 0, 0);
         atomic_store(&sent[i], 0);
         atomic_store(&collected[i], 0);
         set_state(&crew, i, FL_BUSY, 0);
     }
-    crew.parent_os = (struct fl_os){NULL, fake_now, NULL, fake_ring, NULL};
+    connect_parent(&crew, (struct fl_os){NULL, fake_now, NULL, fake_ring, NULL, give_way});
 }
 
 /* Exactly one signal a call, and each was collected. */
@@ -186,18 +192,18 @@ static uint32_t caller_of(uint32_t index)
 static void the_warmest_is_called(void)
 {
     open_crew(4, 4, 1, 0);
-    crew.parent_os.ring_worker = note_ring;
+    crew.parent.os.ring_worker = note_ring;
     rings = 0;
     set_state(&crew, 0, FL_ASLEEP, 1);
     set_state(&crew, 1, FL_ASLEEP, 3);
     set_state(&crew, 2, FL_ASLEEP, 2);
-    CHECK(fl_bell_ring(region, &crew.parent_os, 4));
+    CHECK(fl_bell_ring(region, &crew.parent.os, 4));
     CHECK(rings == 1 && rung[0] == 1 && caller_of(1) == 4);
-    CHECK(fl_bell_ring(region, &crew.parent_os, 0));
+    CHECK(fl_bell_ring(region, &crew.parent.os, 0));
     CHECK(rings == 2 && rung[1] == 2 && caller_of(2) == 0);
-    CHECK(fl_bell_ring(region, &crew.parent_os, 0));
+    CHECK(fl_bell_ring(region, &crew.parent.os, 0));
     CHECK(rings == 3 && rung[2] == 0);
-    CHECK(!fl_bell_ring(region, &crew.parent_os, 0));
+    CHECK(!fl_bell_ring(region, &crew.parent.os, 0));
     CHECK(!fl_bell_call(region, 3, 0)); /* busy */
     CHECK(state_of(&crew, 3) == FL_BUSY);
     close_crew();
@@ -209,17 +215,17 @@ static void a_call_is_taken_back(void)
     uint64_t before;
 
     open_crew(4, 4, 1, 0);
-    crew.parent_os.ring_worker = note_ring;
+    crew.parent.os.ring_worker = note_ring;
     rings = 0;
     dead_worker = 2;
     set_state(&crew, 1, FL_ASLEEP, 1);
     set_state(&crew, 2, FL_ASLEEP, 2);
     before = atomic_load(&region->states[2]);
-    CHECK(!fl_bell_ring(region, &crew.parent_os, 3));
+    CHECK(!fl_bell_ring(region, &crew.parent.os, 3));
     CHECK(rings == 1 && rung[0] == 2);
     CHECK(atomic_load(&region->states[2]) == before);
     set_state(&crew, 2, FL_GONE, 0);
-    CHECK(fl_bell_ring(region, &crew.parent_os, 3));
+    CHECK(fl_bell_ring(region, &crew.parent.os, 3));
     CHECK(rings == 2 && rung[1] == 1);
     dead_worker = UINT32_MAX;
     close_crew();
@@ -239,9 +245,9 @@ static bool ring_late(void *unused, uint32_t index)
 static void only_ones_own_call_is_taken_back(void)
 {
     open_crew(1, 1, 1, 0);
-    crew.parent_os.ring_worker = ring_late;
+    crew.parent.os.ring_worker = ring_late;
     set_state(&crew, 0, FL_ASLEEP, 7);
-    CHECK(!fl_bell_ring(region, &crew.parent_os, 0));
+    CHECK(!fl_bell_ring(region, &crew.parent.os, 0));
     CHECK(state_of(&crew, 0) == FL_CALLED);
     close_crew();
 }
@@ -307,7 +313,7 @@ static void open_sleeper(uint64_t (*now)(void *), bool (*wait)(void *))
     crew.seats[0].cursor = fl_ring_head(region);
     crew.seats[0].os.now = now;
     crew.seats[0].os.wait_signal = wait;
-    crew.parent_os.ring_worker = ring_pends;
+    crew.parent.os.ring_worker = ring_pends;
     waits = 0;
     pended = false;
 }
@@ -443,7 +449,7 @@ static void a_dead_callers_calls_are_found(void)
     close_crew();
 }
 
-/* What the parent does at a burial (Pool.bury in cysrc/pool.pxi). */
+/* What the parent does at a burial. */
 static void bury(uint32_t index)
 {
     int32_t orphan;
@@ -451,14 +457,14 @@ static void bury(uint32_t index)
     set_state(&crew, index, FL_GONE, 0);
     for (orphan = fl_bell_orphans(region, 0, index + 1); orphan >= 0;
          orphan = fl_bell_orphans(region, (uint32_t)orphan + 1, index + 1))
-        crew.parent_os.ring_worker(crew.parent_os.context, (uint32_t)orphan);
+        crew.parent.os.ring_worker(crew.parent.os.context, (uint32_t)orphan);
     announce(&crew);
 }
 
 static void a_dead_poller_hides_no_work(void)
 {
     open_crew(2, 2, 1, 5);
-    crew.parent_os.ring_worker = note_ring;
+    crew.parent.os.ring_worker = note_ring;
     rings = 0;
     set_state(&crew, 0, FL_POLLING, 0);
     set_state(&crew, 1, FL_ASLEEP, 1);
@@ -743,6 +749,19 @@ static void ring_eventfd(void *unused)
 
 static const struct fl_os bell_os = {.ring_collector = ring_eventfd};
 
+static uint64_t real_now(void *unused)
+{
+    (void)unused;
+    return fl_now();
+}
+
+/* The parent's own calls are not counted. */
+static void ring_as_parent(void *unused)
+{
+    ring_eventfd(unused);
+    atomic_fetch_sub(&rung_calls, 1);
+}
+
 static void call_collector(void)
 {
     if (fl_collector_call(region, &bell_os))
@@ -791,24 +810,27 @@ static void collect(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* Pool.wait_for_events in cysrc/pool.pxi: asleep first, then the look. */
-static void wait_for_events(void)
+static void rest(void *unused, int most_ms)
 {
     struct pollfd p = {.fd = bell, .events = POLLIN};
+
+    (void)unused;
+    while (poll(&p, 1, most_ms) < 0)
+        ;
+}
+
+static bool take_calls(void *unused)
+{
     uint64_t count;
 
-    atomic_store(&region->notices->collector, FL_COLLECTOR_ASLEEP);
-    if (!atomic_load(&stop) && !fl_flags_any(region))
-        while (poll(&p, 1, -1) < 0)
-            ;
-    atomic_exchange(&region->notices->collector, FL_COLLECTOR_AWAKE);
-    CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
+    (void)unused;
+    return CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
 }
 
 static void *run_collector(void *unused)
 {
     while (!atomic_load(&stop)) {
-        wait_for_events();
+        CHECK(!fl_collector_wait(&crew.parent, -1));
         collect();
     }
     return unused;
@@ -818,10 +840,10 @@ static void *run_collector(void *unused)
  * looks once more after it said so. */
 static void watch(uint32_t looks)
 {
-    atomic_store(&region->header->watchers, 1);
-    while (looks-- && !fl_flags_any(region))
-        step_aside();
-    atomic_store(&region->header->watchers, 0);
+    fl_watch_begin(&crew.parent);
+    fl_watch(&crew.parent, looks % 2 ? -1 : (int32_t)(looks % REPORTERS), crew.generations[looks % REPORTERS] + 1,
+             fl_now() + looks * 1000);
+    fl_watch_end(&crew.parent);
     collect();
 }
 
@@ -831,6 +853,8 @@ static void open_collector(pthread_t *threads)
 
     open_crew(REPORTERS, REPORTERS, 0, 0);
     bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    crew.parent.os = (struct fl_os){NULL, real_now, NULL, fake_ring, ring_as_parent, give_way};
+    crew.parent.collector_os = (struct fl_collector_os){NULL, rest, take_calls};
     atomic_store(&stop, false);
     atomic_store(&calls, 0);
     atomic_store(&rung_calls, 0);
@@ -847,7 +871,7 @@ static void close_collector(pthread_t *threads)
     int i;
 
     atomic_store(&stop, true);
-    call_collector();
+    fl_collector_kick(&crew.parent);
     for (i = 0; i <= REPORTERS; i++)
         end(threads[i]);
     CHECK(atomic_load(&calls) == atomic_load(&rung_calls));

@@ -107,7 +107,13 @@ void fl_call_map(struct fl_worker *w, const struct fl_callable *c)
     run_task(w);
 }
 
-static const struct fl_os os = {NULL, now, wait_signal, ring_worker, ring_collector};
+static void give_way(void *unused)
+{
+    (void)unused;
+    step_aside();
+}
+
+static const struct fl_os os = {NULL, now, wait_signal, ring_worker, ring_collector, give_way};
 
 static void *serve(void *worker)
 {

@@ -62,6 +62,13 @@ static void fake_bell(void *unused)
     bell_rings++;
 }
 
+static void give_way(void *unused)
+{
+    (void)unused;
+}
+
+static uint32_t workers, tasks; /* of this scenario */
+
 /* ---- participants --------------------------------------------------------------------- */
 
 static void run_task(struct seat *seat, uint32_t slot)
@@ -135,9 +142,101 @@ static void bury_the_dead(void)
     }
 }
 
-/* ---- the stage ---------------------------------------------------------------------------- */
+/* ---- the collector -------------------------------------------------------------------------- */
 
-static uint32_t workers, tasks;
+static uint32_t collected[CREW_SLOTS], announced, heard, timeouts_left;
+static bool locked; /* the interpreter's lock */
+
+static bool is_unlocked(uint32_t unused)
+{
+    (void)unused;
+    return !locked;
+}
+
+static void take_lock(void)
+{
+    if (locked)
+        wait_until(is_unlocked);
+    locked = true;
+}
+
+static void take_finished(uint32_t slot)
+{
+    struct fl_slot *s = fl_slot_at(region, slot);
+
+    if (fl_word_state(fl_slot_look(s)) != FL_DONE)
+        return;
+    fl_slot_release(s, crew.generations[slot]);
+    collected[slot]++;
+}
+
+/* Pool.collect, and of a burial what concerns the flags. */
+static void collect(void)
+{
+    uint64_t bits;
+    uint32_t i;
+
+    take_lock();
+    for (bits = fl_flags_take(region, 0); bits; bits &= bits - 1)
+        take_finished((uint32_t)__builtin_ctzll(bits));
+    for (i = 0; i < workers; i++)
+        if (!alive[i])
+            take_finished(i);
+    heard = announced;
+    locked = false;
+}
+
+static bool has_bell(uint32_t unused)
+{
+    (void)unused;
+    return bell != 0;
+}
+
+/* It passes when nobody can go on who does not wait for it. */
+static bool has_bell_or_time(uint32_t unused)
+{
+    uint32_t who;
+
+    (void)unused;
+    for (who = 0; who < crowd_size && !bell; who++)
+        if (!(crowd[who].turn == WAITS && crowd[who].may_go_on == has_bell_or_time) && runnable(who))
+            return false;
+    return true;
+}
+
+/* Its time may be over at any moment, now and then. */
+static void fake_rest(void *unused, int most_ms)
+{
+    (void)unused;
+    step();
+    if (bell)
+        return;
+    if (most_ms >= 0 && timeouts_left && choose(2)) {
+        timeouts_left--;
+        return;
+    }
+    wait_until(most_ms >= 0 ? has_bell_or_time : has_bell);
+}
+
+static bool fake_take_calls(void *unused)
+{
+    (void)unused;
+    step();
+    bell = 0;
+    bell_sleeps++;
+    return true;
+}
+
+static void run_collector(uint32_t unused)
+{
+    (void)unused;
+    for (;;) {
+        fl_collector_wait(&crew.parent, -1); /* all are started */
+        collect();
+    }
+}
+
+/* ---- the stage ---------------------------------------------------------------------------- */
 
 /* At the end of a lap whose tag is the last one, so that all tags wrap. */
 static void reset_ring(void)
@@ -168,13 +267,17 @@ static void reset(uint32_t cpus, uint64_t looks)
     atomic_store(&region->flags[0], 0);
     for (i = 0; i < WORKERS; i++) {
         crew.seats[i] = (struct seat){.crew = &crew, .index = i};
-        crew.seats[i].os = (struct fl_os){&crew.seats[i], fake_now, fake_wait, fake_ring, fake_bell};
+        crew.seats[i].os = (struct fl_os){&crew.seats[i], fake_now, fake_wait, fake_ring, fake_bell, give_way};
         set_state(&crew, i, i < workers ? FL_BUSY : FL_GONE, 0);
         alive[i] = i < workers;
         buried[i] = !alive[i];
         signals[i] = lives[i] = 0;
     }
-    crew.parent_os = (struct fl_os){NULL, fake_now, NULL, fake_ring, fake_bell};
+    connect_parent(&crew, (struct fl_os){NULL, fake_now, NULL, fake_ring, fake_bell, give_way});
+    crew.parent.collector_os = (struct fl_collector_os){NULL, fake_rest, fake_take_calls};
+    memset(collected, 0, sizeof collected);
+    announced = heard = timeouts_left = 0;
+    locked = false;
     crew.run = run_task;
     memset(served, 0, sizeof served);
     memset(crashed, 0, sizeof crashed);
@@ -191,7 +294,7 @@ static void judge_tasks(void)
     for (slot = 0; slot < tasks; slot++) {
         uint32_t state = fl_word_state(fl_slot_look(fl_slot_at(region, slot)));
 
-        CHECK(state == (crashed[slot] ? FL_CONDEMNED : FL_DONE));
+        CHECK(state == (crashed[slot] ? FL_CONDEMNED : collected[slot] ? FL_FREE : FL_DONE));
         CHECK(crashed[slot] ? served[slot] <= 1 : served[slot] == 1);
     }
 }
@@ -411,32 +514,6 @@ static void a_successor_misses_nothing(void)
 
 /* ---- the collector's ticks -------------------------------------------------------------------- */
 
-static fl_word timed;
-
-/* When nobody else can go on: time passes. */
-static bool is_quiet(uint32_t unused)
-{
-    uint32_t who;
-
-    (void)unused;
-    for (who = 1; who < crowd_size; who++)
-        if (runnable(who))
-            return false;
-    return glance(&region->notices->ring_head) < glance(&region->header->ring_tail);
-}
-
-/* Pool.tick in cysrc/pool.pxi: work that stays is brought to a sleeper. */
-static void tick(uint32_t unused)
-{
-    (void)unused;
-    for (;;) {
-        fl_ring_repack(region, NULL, false);
-        if (fl_ring_head(region) < atomic_load(&region->header->ring_tail))
-            CHECK(fl_bell_ring(region, &crew.parent_os, 0));
-        wait_until(is_quiet);
-    }
-}
-
 static bool parent_rings(void *context, uint32_t worker)
 {
     step();
@@ -459,9 +536,10 @@ static void stage_a_new_worker(void)
 {
     reset(cpus, looks);
     reachable = false;
-    crew.parent_os.ring_worker = parent_rings;
+    crew.parent.os.ring_worker = parent_rings;
     set_state(&crew, 0, FL_STARTING, 0);
-    join_later(tick, 0, is_quiet);
+    crew.parent.started = 0; /* the parent has not heard of it yet */
+    join(run_collector, 0, NULL);
     join(publish_before_it_is_known, 0, NULL);
     join(work_again, 0, NULL);
 }
@@ -471,56 +549,148 @@ static void a_worker_that_cannot_be_rung_yet_is_rung_later(void)
     workers = cpus = 1;
     looks = 0;
     for (tasks = 1; tasks <= 2; tasks++)
-        explore(stage_a_new_worker, judge_all, (struct limits){2, 0, 1});
+        explore(stage_a_new_worker, judge_all, (struct limits){3 - tasks, 0, 1});
 }
 
-/* announce_work in cysrc/slots.pxi, its end: somebody must tick. */
-static void publish_and_time(uint32_t unused)
+/* Whoever waits for the ring to be empty for long enough. */
+static void tick_for_the_last_time(uint32_t unused)
+{
+    (void)unused;
+    fl_collector_tick(&crew.parent);
+}
+
+static void publish_and_leave_it(uint32_t unused)
 {
     uint32_t slot;
 
     (void)unused;
-    for (slot = 0; slot < tasks; slot++) {
-        fl_ring_publish(region, slot, crew.generations);
-        if (!atomic_load(&timed))
-            atomic_store(&timed, 1);
-    }
+    for (slot = 0; slot < tasks; slot++)
+        publish_and_announce(&crew, slot);
 }
 
-/* The end of Pool.tick: the ring was empty for long, so no more ticks. Where
- * the head stands beside that publisher, nothing may pass what is ready. */
-static void stop_ticking(uint32_t unused)
-{
-    uint64_t tail = atomic_load(&region->header->ring_tail);
-
-    (void)unused;
-    fl_ring_repack(region, NULL, false);
-    if (fl_ring_head(region) < tail)
-        return;
-    atomic_store(&timed, 0);
-    if (atomic_load(&region->header->ring_tail) != tail)
-        atomic_store(&timed, 1);
-}
-
+/* One is said to poll, so the publisher rings nobody; the other sleeps. Neither
+ * comes: the collector must go on with its ticks. */
 static void stage_ticks(void)
 {
     reset(1, 0);
-    atomic_store(&timed, 1);
-    join(publish_and_time, 0, NULL);
-    join(stop_ticking, 0, NULL);
+    set_state(&crew, 0, FL_POLLING, 0);
+    set_state(&crew, 1, FL_ASLEEP, 0);
+    fl_hint_set(&crew.parent.tick_head, fl_ring_head(region));
+    fl_hint_set(&crew.parent.quiet, FL_QUIET_TICKS - 1);
+    atomic_store(&crew.parent.timed, 1);
+    join(publish_and_leave_it, 0, NULL);
+    join(tick_for_the_last_time, 0, NULL);
 }
 
 static void judge_ticks(void)
 {
-    CHECK(atomic_load(&timed) == 1);
+    CHECK(atomic_load(&crew.parent.timed) == 1);
     CHECK(fl_ring_head(region) == UINT64_C(65536) * region->plan.ring_size - 1);
 }
 
 static void ticks_do_not_stop_before_work(void)
 {
-    workers = 1;
+    workers = 2;
     for (tasks = 1; tasks <= 2; tasks++)
-        explore(stage_ticks, judge_ticks, (struct limits){4, 0, 2});
+        explore(stage_ticks, judge_ticks, (struct limits){tasks == 1 ? 4 : 2, 0, 2});
+}
+
+static bool all_are_served(uint32_t unused)
+{
+    uint32_t slot;
+
+    (void)unused;
+    for (slot = 0; slot < tasks; slot++)
+        if (!served[slot])
+            return false;
+    return true;
+}
+
+static bool is_ever(uint32_t unused)
+{
+    (void)unused;
+    return false;
+}
+
+/* A task of worker 0 that outlasts everything: it is busy for good. */
+static void stay_busy(uint32_t unused)
+{
+    (void)unused;
+    wait_until(is_ever);
+}
+
+/* One CPU, and worker 0 has it: the publisher rings nobody. The other one's task
+ * ends just now, and the ticks are about to stop because all are busy. */
+static void stage_all_busy(void)
+{
+    reset(1, 0);
+    timeouts_left = 1;
+    fl_hint_set(&crew.parent.tick_head, fl_ring_head(region));
+    fl_hint_set(&crew.parent.boost, 1);
+    atomic_store(&crew.parent.timed, 1);
+    join(run_collector, 0, NULL);
+    join(publish_and_leave_it, 0, NULL);
+    join(stay_busy, 0, NULL);
+    join(work, 1, NULL);
+}
+
+static void judge_served(void)
+{
+    CHECK(all_are_served(0));
+}
+
+static void ticks_stop_only_while_all_are_busy(void)
+{
+    workers = 2;
+    tasks = 1;
+    explore(stage_all_busy, judge_served, (struct limits){1, 0, 1});
+}
+
+/* Worker 0 is called and does not come (stopped, starved): another is, in time. */
+static void stage_a_stopped_worker(void)
+{
+    reset(2, 0);
+    set_state(&crew, 0, FL_CALLED, 0);
+    set_state(&crew, 1, FL_ASLEEP, 0);
+    join(run_collector, 0, NULL);
+    join(publish_and_leave_it, 0, NULL);
+    join_later(wake_up, 1, has_signal);
+}
+
+static void a_stopped_worker_holds_nothing_up(void)
+{
+    workers = 2;
+    for (tasks = 1; tasks <= 2; tasks++)
+        explore(stage_a_stopped_worker, judge_served, (struct limits){2, 0, 0});
+}
+
+static void run_forever(struct seat *seat, uint32_t slot)
+{
+    run_task(seat, slot);
+    wait_until(is_ever);
+}
+
+/* Of what is published, one worker after another is woken, while none comes back. */
+static void stage_long_tasks(void)
+{
+    uint32_t i;
+
+    reset(1, 0);
+    set_state(&crew, 0, FL_BUSY, 0);
+    for (i = 1; i < workers; i++) {
+        set_state(&crew, i, FL_ASLEEP, i);
+        join_later(wake_up, i, has_signal);
+    }
+    crew.run = run_forever;
+    join(run_collector, 0, NULL);
+    join(publish_and_leave_it, 0, NULL);
+}
+
+static void long_tasks_get_all_workers(void)
+{
+    workers = 3;
+    tasks = 2;
+    explore(stage_long_tasks, judge_served, (struct limits){1, 0, 0});
 }
 
 /* ---- cancelled and moved --------------------------------------------------------------------- */
@@ -642,73 +812,29 @@ static void everybody_leaves_when_told(void)
     explore(stage_leaving, judge_leaving, (struct limits){4, 0, 1});
 }
 
-/* ---- the collector ----------------------------------------------------------------------------------- */
+/* ---- flags and calls ----------------------------------------------------------------------------------- */
 
-static uint32_t collected[CREW_SLOTS];
-static bool locked; /* the interpreter's lock */
-
-static bool is_unlocked(uint32_t unused)
+/* A thread in result(): for its own task, or for any. */
+static void run_watcher(uint32_t slot)
 {
-    (void)unused;
-    return !locked;
-}
-
-static void take_finished(uint32_t slot)
-{
-    struct fl_slot *s = fl_slot_at(region, slot);
-
-    if (fl_word_state(fl_slot_look(s)) != FL_DONE)
-        return;
-    fl_slot_release(s, crew.generations[slot]);
-    collected[slot]++;
-}
-
-/* Pool.collect, and of a burial what concerns the flags. */
-static void collect(void)
-{
-    uint64_t bits;
-    uint32_t i;
-
-    if (locked)
-        wait_until(is_unlocked);
-    locked = true;
-    for (bits = fl_flags_take(region, 0); bits; bits &= bits - 1)
-        take_finished((uint32_t)__builtin_ctzll(bits));
-    for (i = 0; i < workers; i++)
-        if (!alive[i])
-            take_finished(i);
+    take_lock();
+    fl_watch_begin(&crew.parent);
     locked = false;
-}
-
-static bool has_bell(uint32_t unused)
-{
-    (void)unused;
-    return bell != 0;
-}
-
-/* Pool.wait_for_events: asleep first, then the look. */
-static void run_collector(uint32_t unused)
-{
-    (void)unused;
-    for (;;) {
-        bell_sleeps++;
-        atomic_store(&region->notices->collector, FL_COLLECTOR_ASLEEP);
-        if (!fl_flags_any(region) && !bell)
-            wait_until(has_bell);
-        atomic_exchange(&region->notices->collector, FL_COLLECTOR_AWAKE);
-        bell = 0;
-        collect();
-    }
-}
-
-/* Pool.watch_flags: looks once more after it said that it watches no longer. */
-static void run_watcher(uint32_t looks_left)
-{
-    atomic_store(&region->header->watchers, 1);
-    while (looks_left-- && !fl_flags_any(region))
-        ;
-    atomic_store(&region->header->watchers, 0);
+    fl_watch(&crew.parent, (int32_t)slot, slot < workers ? crew.generations[slot] : 0, fake_now(NULL) + 1025);
+    take_lock();
+    fl_watch_end(&crew.parent);
+    locked = false;
     collect();
+}
+
+/* A thread of the parent has something for the collector. */
+static void announce_and_kick(uint32_t unused)
+{
+    (void)unused;
+    take_lock();
+    announced++;
+    locked = false;
+    fl_collector_kick(&crew.parent);
 }
 
 /* A worker at the end of a task; the slot has its number. */
@@ -734,19 +860,24 @@ static void announce_deaths(uint32_t unused)
             wait_until(has_unburied);
         for (i = 0; i < workers; i++)
             buried[i] |= !alive[i];
+        fl_collector_kick(&crew.parent);
         fake_bell(NULL);
     }
 }
+
+static bool has_watcher, has_kicker;
+static uint32_t watched; /* its slot, or UINT32_MAX */
 
 static void stage_collecting(void)
 {
     uint32_t i;
 
     reset(workers, 0);
-    memset(collected, 0, sizeof collected);
-    locked = false;
     join(run_collector, 0, NULL);
-    join(run_watcher, 1, NULL);
+    if (has_watcher)
+        join(run_watcher, watched, NULL);
+    if (has_kicker)
+        join(announce_and_kick, 0, NULL);
     join_later(announce_deaths, 0, has_unburied);
     for (i = 0; i < workers; i++) {
         crew.generations[i] = 1;
@@ -761,7 +892,9 @@ static void judge_collecting(void)
 
     CHECK(!fl_flags_any(region));
     CHECK(atomic_load(&region->notices->collector) == FL_COLLECTOR_ASLEEP);
-    CHECK(bell_rings < bell_sleeps + deaths); /* called once each time, but the last */
+    CHECK(bell_rings <= bell_sleeps + deaths); /* called once each time */
+    CHECK(heard == announced);
+    CHECK(!atomic_load(&region->header->watchers) && atomic_load(&crew.parent.resting) == 1);
     for (i = 0; i < workers; i++) {
         uint32_t state = fl_word_state(fl_slot_look(fl_slot_at(region, i)));
 
@@ -772,12 +905,27 @@ static void judge_collecting(void)
 
 static void no_flag_is_left_over(void)
 {
+    has_watcher = true;
+    watched = UINT32_MAX;
     workers = 1;
     explore(stage_collecting, judge_collecting, (struct limits){3, 0, 1});
     explore(stage_collecting, judge_collecting, (struct limits){2, 1, 0});
+    watched = 0;
+    explore(stage_collecting, judge_collecting, (struct limits){3, 0, 1});
     workers = 2;
     explore(stage_collecting, judge_collecting, (struct limits){2, 0, 0});
     explore(stage_collecting, judge_collecting, (struct limits){1, 1, 0});
+    has_watcher = false;
+}
+
+static void no_kick_is_left_over(void)
+{
+    has_kicker = true;
+    workers = 0;
+    explore(stage_collecting, judge_collecting, (struct limits){4, 0, 2});
+    workers = 1;
+    explore(stage_collecting, judge_collecting, (struct limits){3, 0, 1});
+    has_kicker = false;
 }
 
 int main(void)
@@ -792,9 +940,13 @@ int main(void)
     RUN(a_successor_misses_nothing);
     RUN(a_worker_that_cannot_be_rung_yet_is_rung_later);
     RUN(ticks_do_not_stop_before_work);
+    RUN(ticks_stop_only_while_all_are_busy);
+    RUN(a_stopped_worker_holds_nothing_up);
+    RUN(long_tasks_get_all_workers);
     RUN(moved_tasks_are_not_lost);
     RUN(everybody_leaves_when_told);
     RUN(no_flag_is_left_over);
+    RUN(no_kick_is_left_over);
     close_region(region);
     return verdict();
 }

@@ -1,0 +1,65 @@
+/* What the parent knows of a pool by itself.
+ *
+ * The region is shared, and any task can have written there. This stands in
+ * the parent's own memory: nobody but its threads can touch it, and what it
+ * says is believed.
+ *
+ *   field            written by                          read by             lock or order
+ *   region, os       the pool, once                      all                 before any thread
+ *   started          the supervisor, submitters          all                 the lock
+ *   doorbells        submitters; the collector           statistics          relaxed: a count
+ *   timed            submitters set it, the collector    both                seq_cst, none
+ *                    clears it
+ *   kicked           any thread sets it, the collector   the collector and   seq_cst, none
+ *                    clears it                           the supervisor
+ *   resting          the collector                       the supervisor      seq_cst, none
+ *   maps             submitters, who ends a task         the collector       the lock; read without
+ *   tick_head,       submitters (watch the ring); the    the collector       relaxed, none: hints,
+ *   quiet, boost     collector                                               see collector.h
+ *   unclaimed_ticks  the collector                       the collector       none
+ *   watching         threads that watch                  the same            the lock
+ *   late_ns          the pool, once                      threads that watch  before any thread
+ *   contended_until  threads that watch                  the same            relaxed: a hint
+ *
+ * "The lock" is the one under which the parent's threads take turns: the
+ * interpreter's, in tests a mutex. The headers beside this one say of each
+ * function whether the caller holds it.
+ *
+ * No Python here, no allocation, and no system call: those are passed in, so that
+ * tests/protocol runs the same code, and stops it between any two steps.
+ */
+#ifndef FL_PARENT_H
+#define FL_PARENT_H
+
+#include "protocol/doorbell.h"
+#include "protocol/poll.h"
+
+/* The system as the collector's thread meets it. */
+struct fl_collector_os {
+    void *context;
+    /* Until the eventfd was written, at most so many milliseconds; -1: for long. */
+    void (*rest)(void *context, int most_ms);
+    /* Take what was written to it. False: it is not ours any more. */
+    bool (*take_calls)(void *context);
+};
+
+struct fl_parent {
+    struct fl_region *region;
+    struct fl_os os; /* wait_signal is not called here */
+    struct fl_collector_os collector_os;
+    /* Under the lock: one more worker shall be started. False: there will be none. */
+    bool (*ask_worker)(void *pool);
+    void *pool;
+    uint32_t started;      /* workers that are alive or being started */
+    fl_word doorbells;     /* workers that were rung */
+    /* The collector: collector.h. */
+    fl_word timed, kicked, resting, maps;
+    fl_word tick_head, quiet, boost;
+    uint32_t unclaimed_ticks;
+    /* Threads that poll: watch.h. */
+    uint32_t watching;
+    uint64_t late_ns;
+    fl_word contended_until;
+};
+
+#endif
