@@ -5,17 +5,24 @@ RUN = $(VENV)/bin/python
 SOURCES = $(wildcard csrc/*/*.[ch] cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd fuload_exec/include/*.h) \
           setup.py pyproject.toml MANIFEST.in
 
-.PHONY: demo test conformance bench asan tsan build clean check-system
+.PHONY: demo test check conformance bench asan tsan build clean check-system
 
 demo: $(VENV)/.built
 	$(RUN) examples/quickstart.py
 
+# Most tests wait for programs to start: four processes are at work on two CPUs.
+PARALLEL = -n 4 --dist loadgroup --max-worker-restart 0
+
 test: $(VENV)/.built
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(PARALLEL)
+
+# The quick round: without what starts programs, builds, or repeats races.
+check: $(VENV)/.built
+	$(RUN) -m pytest $(PARALLEL) -m "not program and not build and not stress"
 
 # CPython's own tests of process pools, in all their flavours (make test has one).
 conformance: $(VENV)/.built
-	FULOAD_FLAVOURS="Spawn Fork Forkserver" $(RUN) -m pytest tests/conformance
+	FULOAD_FLAVOURS="Spawn Fork Forkserver" $(RUN) -m pytest $(PARALLEL) tests/conformance
 
 bench: $(VENV)/.bench
 	$(RUN) -m pytest benchmarks -c benchmarks/pytest.ini

@@ -18,6 +18,61 @@ import pytest
 
 from fuload_exec import FuloadExecutor
 
+HERE = Path(__file__).parent
+
+
+# -- groups: what `make check` leaves out, and what runs in one process ----------------
+
+# Which files belong to a group, beside the tests that use one of its fixtures.
+GROUPS = {
+    "program": {
+        "contract/test_exit", "contract/test_green_programs", "contract/test_interpreter", "contract/test_main_module",
+        "contract/test_multiprocessing", "contract/test_neighbours", "plugins/test_plugin_tools",
+        "plugins/test_worker_programs", "test_examples", "test_native_examples", "test_neighbour_examples",
+        "conformance/test_standard", "adversity/test_idle", "adversity/test_memory",
+    },
+    "build": {"test_frozen", "test_packaging", "test_typing", "protocol/test_protocol", "plugins/test_plugin_header"},
+    "stress": {
+        "adversity/test_collections", "adversity/test_control_races", "adversity/test_doorbell_races",
+        "adversity/test_scribbling", "adversity/test_shutdown_races",
+    },
+}  # fmt: skip
+GROUP_OF_FIXTURE = {"program": "program", "python": "program", "stress": "stress"}
+# Made once, for all tests that use it.
+MADE_ONCE = {"dask_uses", "elsewhere", "hungry", "joblib_uses", "lists", "mypy", "quickstart"}
+# They measure this process, and the machine.
+MEASURING = {"adversity/test_idle", "adversity/test_memory"}
+# They take longest, so they begin first.
+LONGEST = ["protocol/test_protocol", "test_packaging", "test_frozen", "test_typing", "adversity/test_idle"]
+
+
+def pytest_configure(config):
+    for name, what in {
+        "program": "starts programs of its own",
+        "build": "builds or checks the package, or runs the C tests",
+        "stress": "repeats a race, or breaks things at random",
+    }.items():
+        config.addinivalue_line("markers", f"{name}: {what}; `make check` leaves it out")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        file = name_of_file(item)
+        groups = {group for group, files in GROUPS.items() if file in files}
+        groups |= {group for fixture, group in GROUP_OF_FIXTURE.items() if fixture in item.fixturenames}
+        for group in sorted(groups):
+            item.add_marker(group)
+        together = MADE_ONCE & set(item.fixturenames)
+        if file in MEASURING:
+            together = {"measuring"}
+        if together:
+            item.add_marker(pytest.mark.xdist_group("-".join(sorted(together))))
+    items.sort(key=lambda item: LONGEST.index(name_of_file(item)) if name_of_file(item) in LONGEST else len(LONGEST))
+
+
+def name_of_file(item) -> str:
+    return str(item.path.relative_to(HERE).with_suffix(""))
+
 
 def children() -> set[int]:
     """Pids of this process's children, zombies too."""

@@ -1,5 +1,6 @@
 """From the moment that a task counts submit() runs C alone: no signal handler, no
-other thread and no want of stack can cut it short between the count and the doorbell."""
+other thread and no want of stack can cut it short between the count and the doorbell.
+The same holds where a task ends."""
 
 import sys
 import time
@@ -47,3 +48,40 @@ def test_after_a_pause():
         while executor._pool.nudge():  # as the supervisor does: nothing is unfinished
             pass
         assert late_calls(executor._pool, lambda: executor.submit(abs, -1)) == []
+
+
+def calls_in(act):
+    """Python functions that this call enters."""
+    found = []
+    sys.setprofile(lambda frame, event, argument: found.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+@pytest.mark.parametrize("method", ["terminate", "cancel"])
+def test_where_a_task_is_ended(method):
+    """Its worker is condemned and the supervisor told, in one go."""
+    with FuloadExecutor(1, slots=1, cancel_running=True) as executor:
+        future = executor.submit(time.sleep, 600)
+        while not future.running():
+            time.sleep(0.001)
+        assert calls_in(getattr(future, method)) == []
+        assert executor.submit(abs, -3).result(30) == 3
+        assert future.cancelled()
+
+
+def test_where_the_last_result_of_a_pool_is_taken():
+    executor = FuloadExecutor(1, spin=0)
+    future = executor.submit(time.sleep, 0.2)
+    while not future.running():
+        time.sleep(0.001)
+    executor.shutdown(wait=False)
+    found = []
+    while not future.done():
+        found += calls_in(future.done)
+    assert found == []
+    executor.shutdown()
+    assert future.result(0) is None

@@ -68,7 +68,12 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", [name for name in NAMES if short(name) not in LEFT_OUT], ids=short)
+@pytest.mark.parametrize(
+    "name",
+    # A class runs in one program, so its tests belong to one process.
+    [pytest.param(name, marks=pytest.mark.xdist_group(name.rpartition(".")[0])) for name in NAMES if short(name) not in LEFT_OUT],
+    ids=short,
+)
 def test_standard(results, name):
     said = results(name)
     if said["skipped"]:

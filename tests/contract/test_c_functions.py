@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy
 import pytest
+from support.ids import shown
 from gates import is_alive, until
 
 from fuload_exec import FuloadExecutor, LibraryLoadError, WorkerCrashed
@@ -203,7 +204,7 @@ def frozen(values) -> numpy.ndarray:
     [b"", b"a", b"hello", memoryview(b"hello"), memoryview(b"hello world")[3:7], memoryview(bytearray(b"abc")).toreadonly(),
      memoryview(array.array("d", [1.5, 2.5])).toreadonly(), frozen([1, 2, 3]), frozen([[1.5, 2.5], [3.5, 4.5]]),
      frozen(numpy.arange(0)), frozen(numpy.zeros((3, 0))), frozen(2.5), numpy.arange(20)[4:9].__array__()[1:].copy()],
-    ids=repr,
+    ids=shown,
 )
 def test_read_only_buffers(c_library, data):
     if isinstance(data, numpy.ndarray):

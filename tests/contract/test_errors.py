@@ -8,6 +8,7 @@ import pickle
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from support.ids import shown
 
 import fuload_exec
 from fuload_exec import (
@@ -50,7 +51,7 @@ def test_bases(error):
     assert error.__name__ in fuload_exec.__all__ and getattr(fuload_exec, error.__name__) is error
 
 
-@pytest.mark.parametrize("error", INSTANCES, ids=repr)
+@pytest.mark.parametrize("error", INSTANCES, ids=shown)
 def test_pickles_and_copies(error):
     copies = [pickle.loads(pickle.dumps(error, p)) for p in range(pickle.HIGHEST_PROTOCOL + 1)]
     for other in [*copies, copy.copy(error), copy.deepcopy(error)]:

@@ -11,6 +11,7 @@ from concurrent.futures import as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from support.ids import shown
 
 from fuload_exec import FuloadExecutor, UnpickleError
 
@@ -167,7 +168,7 @@ if sys.version_info >= (3, 11):
 
 
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyboardInterrupt("k"), GeneratorExit("g"), StopIteration(5), StopAsyncIteration(6)], ids=repr
+    "error", [SystemExit(3), KeyboardInterrupt("k"), GeneratorExit("g"), StopIteration(5), StopAsyncIteration(6)], ids=shown
 )
 def test_what_is_no_error_is_a_result_like_any(make_executor, error):
     with make_executor(1) as executor:

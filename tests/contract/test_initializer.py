@@ -14,6 +14,7 @@ from logging.handlers import QueueHandler
 from pathlib import Path
 
 import pytest
+from support.ids import shown
 from gates import pass_gate, until
 
 from fuload_exec import FuloadExecutor
@@ -90,7 +91,7 @@ def test_all_that_waits_fails(make_executor, gate):
         assert issubclass(called[0], BrokenProcessPool)
 
 
-@pytest.mark.parametrize("error", [ValueError("v"), SystemExit(3), KeyboardInterrupt(), StopIteration()], ids=repr)
+@pytest.mark.parametrize("error", [ValueError("v"), SystemExit(3), KeyboardInterrupt(), StopIteration()], ids=shown)
 def test_whatever_it_raises(make_executor, error):
     with make_executor(1, initializer=fail, initargs=(error,)) as executor:
         all_broken(executor, [executor.submit(abs, -1)])

@@ -7,6 +7,7 @@ import textwrap
 import zipfile
 
 import pytest
+from support.ids import shown
 
 PROGRAM = '''
 import os, sys
@@ -79,7 +80,7 @@ def test_a_command(python):
     assert output([python, "-c", PROGRAM.replace("EXECUTOR", FULOAD)]) == EXPECTED
 
 
-@pytest.mark.parametrize("arguments", [[], ["-"]], ids=repr)
+@pytest.mark.parametrize("arguments", [[], ["-"]], ids=shown)
 def test_a_program_on_standard_input(python, arguments):
     assert output([python, *arguments], input=PROGRAM.replace("EXECUTOR", FULOAD)) == EXPECTED
 

@@ -14,6 +14,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+from support.ids import shown
 from gates import pass_gate, report_and_pass_gate, until
 
 from fuload_exec import FuloadExecutor
@@ -357,7 +358,7 @@ def raise_instance_at(error, at, i):
 
 
 @pytest.mark.parametrize("chunksize", [1, 4, None])
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("k"), GeneratorExit()], ids=repr)
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("k"), GeneratorExit()], ids=shown)
 def test_an_exception_that_is_none(error, chunksize):
     with FuloadExecutor(1) as executor:
         results = executor.map(raise_instance_at, itertools.repeat(error), itertools.repeat(5), range(20), chunksize=chunksize)

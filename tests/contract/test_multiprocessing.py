@@ -421,6 +421,9 @@ GIVEN = """
             g["condition"].notify_all()
         for name in ("queue", "simple", "joinable"):
             g[name].put(os.getpid())
+        for name in ("queue", "joinable"):  # a thread sends it, which the next task may end with its process
+            g[name].close()
+            g[name].join_thread()
         g["dictionary"][os.getpid()] = "here"
         with g["lock"]:
             g["pipe"].send(os.getpid())

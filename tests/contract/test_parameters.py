@@ -16,6 +16,7 @@ from fractions import Fraction
 
 import numpy
 import pytest
+from support.ids import shown
 
 from fuload_exec import FuloadExecutor, FuloadFuture
 
@@ -90,14 +91,14 @@ def is_told(message: str, name: str, value: object) -> bool:
     )
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=repr)
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=shown)
 def test_a_value_of_a_wrong_type(name, value):
     with pytest.raises(TypeError) as caught:
         FuloadExecutor(**{name: value})
     assert is_told(str(caught.value), name, value), str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG_VALUES, ids=repr)
+@pytest.mark.parametrize(("name", "value"), WRONG_VALUES, ids=shown)
 def test_a_value_out_of_range(name, value):
     with pytest.raises(ValueError) as caught:
         FuloadExecutor(**{name: value})
@@ -116,7 +117,7 @@ def test_what_is_allowed_is_true(parameter, value, said):
         FuloadExecutor(**{parameter: value})
 
 
-@pytest.mark.parametrize("value", ["1", True, [1], 1j, numpy.True_], ids=repr)
+@pytest.mark.parametrize("value", ["1", True, [1], 1j, numpy.True_], ids=shown)
 @pytest.mark.parametrize("call", [
     lambda e, t: e.options(timeout=t), lambda e, t: e.map(abs, [1], timeout=t), lambda e, t: e.map(libc_abs(), [1], timeout=t),
     lambda e, t: e.submit(abs, -1).result(t), lambda e, t: e.submit(abs, -1).exception(timeout=t),
@@ -149,14 +150,14 @@ def test_map_submits_nothing_with_a_bad_timeout(function):
         assert executor.stats().submitted == 0
 
 
-@pytest.mark.parametrize("value", [2, 2.5, numpy.float32(2), numpy.float64(2), numpy.int8(2), Fraction(5, 2), Decimal("2.5")], ids=repr)
+@pytest.mark.parametrize("value", [2, 2.5, numpy.float32(2), numpy.float64(2), numpy.int8(2), Fraction(5, 2), Decimal("2.5")], ids=shown)
 def test_any_real_number_is_a_timeout(value):
     with FuloadExecutor(1, timeout=value, spin=value) as executor:
         assert executor.options(timeout=value).submit(abs, -1).result(PATIENCE * value) == 1
         assert list(executor.map(abs, [-1], timeout=PATIENCE * value)) == [1]
 
 
-@pytest.mark.parametrize("value", [math.inf, 1e30, 10**400], ids=repr)
+@pytest.mark.parametrize("value", [math.inf, 1e30, 10**400], ids=shown)
 def test_more_seconds_than_anybody_waits(value):
     with FuloadExecutor(1) as executor:
         assert executor.submit(abs, -1).result(value) == 1
@@ -165,7 +166,7 @@ def test_more_seconds_than_anybody_waits(value):
 
 
 @pytest.mark.parametrize("name", ["timeout", "max_retries"])
-@pytest.mark.parametrize("value", ["1", -1, 1 << 80, [1]], ids=repr)
+@pytest.mark.parametrize("value", ["1", -1, 1 << 80, [1]], ids=shown)
 def test_options(name, value):
     with FuloadExecutor(1) as executor:
         with pytest.raises((TypeError, ValueError)) as caught:
@@ -281,7 +282,7 @@ def test_a_context_is_accepted(context):
         {"handle_sigint": False}, {"env": {}}, {"name": "x" * 1000}, {"name": "fülöad"}, {"initargs": []},
         {"max_workers": 100, "slots": 2},
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_allowed_values(libm, options):
     with FuloadExecutor(**{"max_workers": 2, **options}) as executor:

@@ -28,6 +28,7 @@ from pathlib import Path
 import cloudpickle
 import numpy
 import pytest
+from support.ids import shown
 from gates import pass_gate
 
 from fuload_exec import FuloadExecutor, UnpickleError, WorkerCrashed
@@ -269,7 +270,7 @@ def fail_in_context():
     "error",
     [ValueError("bad", 1), KeyError("k"), OSError(2, "No such file", "x"), UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
      StopIteration(5), AssertionError(), Custom(3, detail="d"), TimeoutError("t"), MemoryError(), RecursionError("deep")],
-    ids=repr,
+    ids=shown,
 )
 def test_an_exception_arrives_as_itself(make_executor, error):
     with make_executor(1) as executor:

@@ -11,6 +11,7 @@ import textwrap
 
 import numpy
 import pytest
+from support.ids import shown
 
 from fuload_exec import FuloadExecutor
 
@@ -84,7 +85,7 @@ def test_a_library_around_a_function_that_goes_by_value(executor, libm):
     [None, [], [ctypes.c_int, ctypes.c_char_p], [ctypes.POINTER(ctypes.c_double), ctypes.c_double * 3],
      [ctypes.POINTER(ctypes.POINTER(ctypes.c_int))], [numpy.ctypeslib.ndpointer(dtype="f8", ndim=2, flags="C")],
      [ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p), ctypes.py_object]],
-    ids=str,
+    ids=shown,
 )
 def test_declarations_go_along(executor, argtypes):
     function = ctypes.CDLL("libc.so.6").qsort

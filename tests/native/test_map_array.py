@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from support.ids import shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import until
@@ -198,7 +199,7 @@ def test_what_cannot_be_out(power, executor, out):
     (c.c_double, "same_double", "text"), (c.c_double, "same_double", ["1"]), (c.c_double, "same_double", None),
     (c.c_double, "same_double", numpy.array(["2020-01-01"], "M8[D]")), (c.c_bool, "same_bool", numpy.array([2])),
     (c.c_uint32, "same_uint32", numpy.array([-1])), (c.c_double, "same_double", numpy.array([object()])),
-], ids=repr)
+], ids=shown)
 def test_items_that_do_not_convert(declare, executor, ctype, name, values):
     with pytest.raises(TypeError, match=rf"{name}\(\).*argument 1"):
         executor.map_array(declare(name, ctype, ctype), values)

@@ -14,6 +14,7 @@ import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
+from support.ids import shown
 
 from fuload_exec import FuloadExecutor, LibraryLoadError, NativeFunction, NativeTask
 
@@ -86,7 +87,7 @@ def test_from_ctypes_loses_no_errcheck(declare):
         NativeFunction.from_ctypes(function)
 
 
-@pytest.mark.parametrize("wrong", [len, 5, None, "cos"], ids=repr)
+@pytest.mark.parametrize("wrong", [len, 5, None, "cos"], ids=shown)
 def test_from_ctypes_of_something_else(wrong):
     with pytest.raises(TypeError, match="ctypes"):
         NativeFunction.from_ctypes(wrong)
@@ -150,20 +151,20 @@ COS = {"library": "libm.so.6", "name": "cos", "restype": c.c_double, "argtypes":
     *(("restype", value, TypeError) for value in (float, int, str, bytes, bool, "double", 5, c.c_double(1), [c.c_double])),
     *(("argtypes", value, TypeError) for value in (None, 5, c.c_double, float, "double", b"d", c.c_double(1))),
     *(("use_errno", value, TypeError) for value in (None, 0, 1, "yes")),
-], ids=repr)
+], ids=shown)
 def test_a_bad_argument_is_named_at_once(name, value, error):
     with pytest.raises(error, match=rf"\b{name} must .*got {re.escape(repr(value))}"):
         NativeFunction(**{**COS, name: value})
 
 
-@pytest.mark.parametrize("wrong", [float, "double", None, 5, c.c_double(1), [c.c_double]], ids=repr)
+@pytest.mark.parametrize("wrong", [float, "double", None, 5, c.c_double(1), [c.c_double]], ids=shown)
 def test_a_bad_item_of_argtypes_is_named_at_once(wrong):
     with pytest.raises(TypeError, match=rf"argtypes must .*its item 2 is {re.escape(repr(wrong))}"):
         NativeFunction("libm.so.6", "pow", c.c_double, [c.c_double, wrong])
 
 
 @pytest.mark.parametrize("argtypes", [[c.c_double], (c.c_double,), iter([c.c_double]), {c.c_double: 1}], ids=lambda v: type(v).__name__)
-@pytest.mark.parametrize("library", ["libm.so.6", b"libm.so.6", pathlib.Path("libm.so.6")], ids=repr)
+@pytest.mark.parametrize("library", ["libm.so.6", b"libm.so.6", pathlib.Path("libm.so.6")], ids=shown)
 def test_what_a_function_may_be_made_of(library, argtypes):
     assert NativeFunction(library, "cos", c.c_double, copy.copy(argtypes))(0.0) == 1.0
 

@@ -7,6 +7,7 @@ import os
 
 import numpy
 import pytest
+from support.ids import shown
 from numpy.ctypeslib import ndpointer
 
 INT_POINTER = c.POINTER(c.c_int)
@@ -128,7 +129,7 @@ def test_strings_where_other_pointers_are_declared(declare, executor):
     (c.c_wchar_p, 5), (c.c_wchar_p, c.create_string_buffer(4)), (INT_POINTER, 5), (INT_POINTER, "text"),
     (INT_POINTER, 1.5), (INT_POINTER, [1]), (INT_POINTER, c.c_double(1)), (c.c_void_p, 1.5), (c.c_void_p, [1]),
     (c.c_void_p, object()),
-], ids=repr)
+], ids=shown)
 def test_what_is_no_pointer(declare, executor, argtype, wrong):
     with pytest.raises(TypeError, match=rf"is_null\(\): argument 1 \({argtype.__name__}\).*got {type(wrong).__name__}"):
         executor.submit(declare("is_null", c.c_int, argtype), wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes as c
 
 import pytest
+from support.ids import shown
 
 CALLBACK = c.CFUNCTYPE(c.c_int, c.c_int)
 
@@ -77,7 +78,7 @@ def test_a_type_that_converts_itself(declare, executor):
         executor.submit(declare("put", c.c_int, c.c_void_p, Own), None, 1)
 
 
-@pytest.mark.parametrize("value", [CALLBACK(lambda x: x), c.CDLL("libm.so.6").cos, len, lambda: 1], ids=repr)
+@pytest.mark.parametrize("value", [CALLBACK(lambda x: x), c.CDLL("libm.so.6").cos, len, lambda: 1], ids=shown)
 def test_functions_as_values(declare, executor, value):
     for argtype in (c.c_void_p, c.POINTER(c.c_int), c.c_int, c.c_double):
         with pytest.raises(TypeError, match=rf"is_null\(\): argument 1 \({argtype.__name__}\)"):

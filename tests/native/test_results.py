@@ -7,6 +7,7 @@ import enum
 import errno
 
 import pytest
+from support.ids import shown
 from oracle import check, same
 
 
@@ -59,7 +60,7 @@ class Color(enum.IntEnum):
     BLUE = 2
 
 
-@pytest.mark.parametrize("restype", [lambda n: n * 10, str, Color, int, bool, hex], ids=repr)
+@pytest.mark.parametrize("restype", [lambda n: n * 10, str, Color, int, bool, hex], ids=shown)
 def test_a_callable_as_the_result_type(declare, executor, restype):
     """It is called with the int that the function returned, here."""
     function = declare("add_int", restype, c.c_int, c.c_int)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 
 import pytest
+from support.ids import shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -116,7 +117,7 @@ def test_structures_between_other_arguments(declare, executor):
     assert executor.submit(function, *args).result() == function(*args)
 
 
-@pytest.mark.parametrize("wrong", [None, 5, (1, 2), b"12345678", c.c_int(1), Pair(1, 2)], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 5, (1, 2), b"12345678", c.c_int(1), Pair(1, 2)], ids=shown)
 def test_what_is_no_instance(declare, executor, wrong):
     with pytest.raises(TypeError, match=r"turn_point\(\): argument 1 \(Point\)"):
         executor.submit(declare("turn_point", Point, Point), wrong)

@@ -7,6 +7,7 @@ import os
 
 import numpy
 import pytest
+from support.ids import shown
 from toolbox import HERE, PATIENCE, build_plugin, ints, numbers, until
 
 from fuload_exec import LibraryLoadError, NativeTask, NativeTaskError, PayloadTooLarge, WorkerCrashed
@@ -57,7 +58,7 @@ def test_any_buffer_is_a_request(run, data):
     assert reply == memoryview(data).tobytes()
 
 
-@pytest.mark.parametrize("args", [(), (b"a", b"b"), ("text",), (5,), (None,)], ids=repr)
+@pytest.mark.parametrize("args", [(), (b"a", b"b"), ("text",), (5,), (None,)], ids=shown)
 def test_what_is_no_buffer_is_refused_at_once(pool, plugin, args):
     executor = pool(1)
     with pytest.raises(TypeError, match=r"echo\(\)"):

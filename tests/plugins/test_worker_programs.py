@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+from support.ids import shown
 from toolbox import HERE, PATIENCE, command, ints, is_alive, until
 
 from fuload_exec import FuloadExecutor, LibraryLoadError, NativeTask, NativeTaskError, WorkerCrashed
@@ -280,7 +281,7 @@ def test_a_program_that_cannot_be_run(pool, tmp_path):
     assert str(tmp_path / "file") in refusal(pool(1, worker=tmp_path / "file"))
 
 
-@pytest.mark.parametrize("worker", [5, b"/bin/true", [], [5], [b"/bin/true"], {}, True, object()], ids=repr)
+@pytest.mark.parametrize("worker", [5, b"/bin/true", [], [5], [b"/bin/true"], {}, True, object()], ids=shown)
 def test_what_is_no_command(worker):
     with pytest.raises(TypeError, match="worker must be None, a path or a sequence of str"):
         FuloadExecutor(1, worker=worker)

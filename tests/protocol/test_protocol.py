@@ -1,6 +1,7 @@
 """The C tests of csrc/protocol, so that pytest covers them: each program is a
 test here, each of its cases a line that it prints ("ok name")."""
 
+import fcntl
 import subprocess
 from pathlib import Path
 
@@ -18,7 +19,9 @@ def run(*command):
 
 @pytest.fixture(scope="module")
 def build():
-    made = run("make", "build-plain")
+    with open(HERE / "Makefile") as makefile:
+        fcntl.flock(makefile, fcntl.LOCK_EX)  # other processes run tests of this file too
+        made = run("make", "build-plain")
     assert made.returncode == 0, made.stdout
     return HERE / "build" / "plain"
 
