@@ -1,12 +1,12 @@
 # Functions and classes by their names, as pickle refers to them.
 
-from types import ModuleType as _ModuleType
+import sys
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object dictionary, object key) except? NULL
     PyObject *PyModule_GetDict(object module)
 
-cdef object ModuleType = _ModuleType
+cdef object ModuleType = type(sys)
 
 
 cdef object named(dict modules, str module, tuple path):

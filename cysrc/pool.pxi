@@ -23,7 +23,7 @@ ctypedef struct Seat:
     bint ended      # dead
     bint serves     # it was seen to: SIGUSR1 does it no harm
     bint python     # it has replied to a Python task
-    uint32_t pid    # 0 until that is known
+    uint32_t pid    # stands here before the worker execs; see fl_start
     uint64_t seen   # the last audit that found it with a task
     uint64_t called # its state's word after it was roused last
     uint32_t deaf   # how often it did not change that since
@@ -626,7 +626,7 @@ cdef class Pool:
     cdef bint signal(self, uint32_t index) noexcept:
         """Call a worker that has no task, whatever its word says that it does."""
         if fl_bell_call(&self.region, index, 0) or self.seats[index].serves or self.worker_attached(index):
-            return fuload_ring(self.bell.pidfds[index], self.bell.alarm)
+            return fuload_ring(self.bell.registry, self.bell.pidfds[index], self.bell.alarm)
         return False
 
     cdef int rouse(self) except -1:
@@ -727,6 +727,7 @@ cdef class Pool:
         cdef fl_slot *s
         cdef uint64_t word
         cdef fl_reply reply
+        cdef Seat *seat
         cdef CoreFuture future
         if held == NULL:
             return 0
@@ -742,9 +743,11 @@ cdef class Pool:
         self.futures[slot] = NULL
         Py_DECREF(future)
         try:
-            future.pid = self.process_of(fl_word_owner(word), reply.pid)
+            seat = &self.seats[fl_word_owner(word) - 1]
+            seat.serves = True
+            future.pid = seat.pid
             if FL_REPLY_NONE <= reply.kind <= FL_REPLY_NOT_REBUILT:
-                self.seats[fl_word_owner(word) - 1].python = True
+                seat.python = True
             self.take_reply(future, &reply, slot)
         except Exception as error:
             try:
@@ -761,16 +764,6 @@ cdef class Pool:
             else:
                 future.settle(HAS_REPLY, future._value)
         return 0
-
-    cdef uint32_t process_of(self, uint32_t owner, uint32_t said) noexcept:
-        """The worker's process. It may have replied before the supervisor has
-        heard that it was started: then what it says counts, if that is a child of ours."""
-        cdef Seat *seat = &self.seats[owner - 1]
-        if not seat.serves:
-            seat.serves = True
-        if not seat.pid and fuload_is_child(<int>said):
-            seat.pid = said
-        return seat.pid
 
     cdef int take_reply(self, CoreFuture future, fl_reply *reply, uint32_t slot) except -1:
         """The reply out of the slot; nothing is unpickled yet."""
@@ -1184,7 +1177,7 @@ cdef class Pool:
         self.bell.pidfds[index] = pidfd  # the pool's from now on
         # It may have gone to sleep and been called before it could be signalled.
         if fl_state_of(fl_load(&self.region.states[index])) == FL_CALLED:
-            fuload_ring(pidfd, self.bell.alarm)
+            fuload_ring(self.bell.registry, pidfd, self.bell.alarm)
 
     def worker_left_behind(self, str why):
         """It cannot be ended. Its place stays taken, its order stands, and what it
@@ -1253,7 +1246,7 @@ cdef class Pool:
         """Signals to this worker are refused: it shall end itself. False if that
         cannot be said either."""
         fl_store(&self.region.orders[index], FL_ORDER_END)
-        return fuload_alarm(self.bell.alarm)
+        return fuload_alarm(self.bell.registry, self.bell.alarm)
 
     def worker_ended(self, uint32_t index):
         """The process is dead and not yet reaped: its pid must not be
@@ -1326,7 +1319,7 @@ cdef class Pool:
         self.parent.started -= 1
         orphan = fl_bell_orphans(&self.region, 0, index + 1)
         while orphan >= 0:
-            fuload_ring(self.bell.pidfds[orphan], self.bell.alarm)
+            fuload_ring(self.bell.registry, self.bell.pidfds[orphan], self.bell.alarm)
             orphan = fl_bell_orphans(&self.region, <uint32_t>orphan + 1, index + 1)
         if self.closing and not self.unfinished:
             return 0

@@ -45,31 +45,6 @@ cdef extern from *:
     #include <sys/syscall.h>
     #include <sys/wait.h>
     #include <unistd.h>
-    /* By the alarm all workers look whether they were called or shall end. It is
-     * never read, but a full counter (a task has written to it) would refuse. */
-    static int fuload_alarm(int alarm)
-    {
-        uint64_t one = 1, count;
-
-        while (write(alarm, &one, sizeof one) < 0)
-            if (errno == EAGAIN ? read(alarm, &count, sizeof count) < 0 && errno != EAGAIN : errno != EINTR)
-                return 0;
-        return 1;
-    }
-    /* SIGUSR1 to a worker, through the pidfd of its process; by the alarm where
-     * signals are refused: it or this process has changed its user, a sandbox. */
-    static int fuload_ring(int pidfd, int alarm)
-    {
-        if (pidfd < 0)
-            return 0;
-        return syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0 || (errno != ESRCH && fuload_alarm(alarm));
-    }
-    /* Is this a process that we started, and that nobody has waited for? */
-    static int fuload_is_child(int pid)
-    {
-        siginfo_t info;
-        return pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-    }
     static void fuload_file_limits(uint64_t *hard, uint64_t *soft)
     {
         struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -112,11 +87,8 @@ cdef extern from *:
     static void fuload_on_fork(void) { fuload_forks++; }
     static int fuload_count_forks(void) { return pthread_atfork(NULL, NULL, fuload_on_fork); }
     """
-    bint fuload_alarm(int alarm) nogil
-    bint fuload_ring(int pidfd, int alarm) nogil
     void fuload_file_limits(uint64_t *hard, uint64_t *soft)
     int fuload_size_file(int fd, long size)
-    bint fuload_is_child(int pid) nogil
     int fuload_forks
     int fuload_count_forks() nogil
 

@@ -63,6 +63,28 @@ cdef extern from *:
         return 1;
     }
 
+    /* By the alarm all workers look whether they were called or shall end. It is
+     * never read, but a full counter (a task has written to it) would refuse. */
+    static int fuload_alarm(int registry, int alarm)
+    {
+        uint64_t one = 1, count;
+
+        if (!fuload_is_ours(registry, alarm))
+            return 0;
+        while (write(alarm, &one, sizeof one) < 0)
+            if (errno == EAGAIN ? read(alarm, &count, sizeof count) < 0 && errno != EAGAIN : errno != EINTR)
+                return 0;
+        return 1;
+    }
+    /* SIGUSR1 to a worker, through the pidfd of its process; by the alarm where
+     * signals are refused: it or this process has changed its user, a sandbox. */
+    static int fuload_ring(int registry, int pidfd, int alarm)
+    {
+        if (pidfd < 0)
+            return 0;
+        return syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0 || (errno != ESRCH && fuload_alarm(registry, alarm));
+    }
+
     /* Until somebody rings, a member is ready, or the descriptors are closed. */
     static int fuload_registry_poll(int registry, int far, int timeout)
     {
@@ -107,6 +129,8 @@ cdef extern from *:
     int fuload_enrol(int registry, int operation, int fd, unsigned int events) nogil
     bint fuload_is_ours(int registry, int fd) nogil
     bint fuload_release(int registry, int fd, bint here) nogil
+    bint fuload_alarm(int registry, int alarm) nogil
+    bint fuload_ring(int registry, int pidfd, int alarm) nogil
     int fuload_registry_poll(int registry, int far, int timeout) nogil
     int fuload_ready(int registry, int *fds, int room) nogil
     void fuload_drain(int far) nogil

@@ -11,7 +11,8 @@ cdef inline char *task_bytes(Task *t) noexcept nogil:
 
 
 cdef c_bool ring_worker(void *context, uint32_t index) noexcept nogil:
-    return fuload_ring((<Bell *>context).pidfds[index], (<Bell *>context).alarm)
+    cdef Bell *bell = <Bell *>context
+    return fuload_ring(bell.registry, bell.pidfds[index], bell.alarm)
 
 
 cdef void ring_collector(void *context) noexcept nogil:

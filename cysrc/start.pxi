@@ -8,9 +8,13 @@ cdef extern from "parent/start.h":
         const int *kept
         size_t kept_count
         int error_file
+        uint32_t *pid_at
         int pid, pidfd, error
         const char *failed
     bint fl_start(fl_start_one *s) nogil
+
+
+cdef class Pool
 
 
 cdef class Texts:
@@ -31,11 +35,10 @@ cdef class Texts:
         free(self.at)
 
 
-def start_workers(bytes program, argv, environment, kept, places):
-    """Start a worker for each place: (its FULOAD_WORKER, the descriptor that
-    becomes its standard error or -1, one more that it inherits or -1). All in
-    one go, without the interpreter's lock; one that cannot be started is the
-    last.
+def start_workers(Pool pool, bytes program, argv, environment, kept, places):
+    """Start a worker for each place: (its index, its FULOAD_WORKER, the descriptor
+    that becomes its standard error or -1, one more that it inherits or -1). All in
+    one go, without the interpreter's lock; one that cannot be started is the last.
 
     Returns ([(pid, pidfd), ...], None or (errno, what failed)).
     """
@@ -45,7 +48,7 @@ def start_workers(bytes program, argv, environment, kept, places):
     cdef int *descriptors = <int *>calloc(count + 1, sizeof(int))
     cdef fl_start_one *one
     cdef fl_start_one *all = <fl_start_one *>calloc(<size_t>wanted + 1, sizeof(fl_start_one))
-    cdef Texts own = Texts(place[0] for place in places)
+    cdef Texts own = Texts(place[1] for place in places)
     cdef int *extra = <int *>calloc(<size_t>wanted + 1, sizeof(int))
     try:
         if descriptors == NULL or all == NULL or extra == NULL:
@@ -57,8 +60,9 @@ def start_workers(bytes program, argv, environment, kept, places):
             all[i].argv = arguments.at
             all[i].envp = variables.at
             all[i].kept = descriptors
-            all[i].error_file = places[i][1]
-            extra[i] = places[i][2]
+            all[i].pid_at = &pool.seats[<uint32_t>places[i][0]].pid
+            all[i].error_file = places[i][2]
+            extra[i] = places[i][3]
         with nogil:
             while begun < wanted:
                 one = &all[begun]

@@ -188,8 +188,7 @@ class Crew:
         self.check()
 
     def pids(self) -> list[int]:
-        # One that serves already may not be in our books yet, and the other way round.
-        return sorted({worker.pid for worker in list(self.workers.values())} | self.pool.pids())
+        return sorted(self.pool.pids())
 
     def join(self) -> None:
         """Wait until every worker is reaped and the threads have ended; the
@@ -307,14 +306,15 @@ class Crew:
         prefix = f"{self.pool.protocol_version()}:{region}:{bell}:{alarm}:{self.lender.far}"
         env = {**_environment(), **{os.fsencode(name): os.fsencode(value) for name, value in self.env.items()}}
         env.pop(b"FULOAD_WORKER", None)
-        places: list[tuple[bytes, int, int]] = []
+        places: list[tuple[int, bytes, int, int]] = []
         started: list[tuple[int, int]] = []
         failure: Exception | None = None
         try:
             for index in indexes:
                 errors, real = self._error_file()
-                places.append((f"FULOAD_WORKER={prefix}:{index}:{real}".encode(), errors, real))
+                places.append((index, f"FULOAD_WORKER={prefix}:{index}:{real}".encode(), errors, real))
             started, failed = _core.start_workers(
+                self.pool,
                 os.fsencode(self.program),
                 [os.fsencode(part) for part in self.command],
                 [name + b"=" + value for name, value in env.items()],
@@ -324,12 +324,12 @@ class Crew:
             if failed is not None:
                 failure = _errors.refused(failed[1], failed[0])
         finally:
-            for number, (_, errors, real) in enumerate(places):
+            for number, (_, _, errors, real) in enumerate(places):
                 if real >= 0:
                     os.close(real)
                 if errors >= 0 and number >= len(started):
                     os.close(errors)
-        for index, (pid, pidfd), (_, errors, _) in zip(indexes, started, places):
+        for (index, _, errors, _), (pid, pidfd) in zip(places, started):
             self._enrol(index, Worker(pid, pidfd, errors))
         return len(started), failure
 

@@ -51,6 +51,10 @@ struct fl_start {
     const int *kept;        /* what the worker inherits; besides, standard output and error */
     size_t kept_count;
     int error_file;         /* becomes standard error, or -1 */
+    /* Where the worker's pid stands before it execs, so that whoever hears of the
+     * worker finds it; 0 if none was started. The child writes it (relaxed: its
+     * replies, which are released, come after it), and this call takes it back. */
+    uint32_t *pid_at;
     /* Found. */
     pid_t pid;              /* or -1 */
     int pidfd;              /* close-on-exec; the caller's to close */
@@ -141,6 +145,7 @@ static inline int fl_start_child(void *argument)
     struct fl_start *s = child->start;
     size_t i;
 
+    __atomic_store_n(s->pid_at, (uint32_t)getpid(), __ATOMIC_RELAXED);
     if (fl_start_streams(s)) {
         fl_start_close_all();
         for (i = 0; i < s->kept_count; i++)
@@ -196,6 +201,7 @@ static inline bool fl_start(struct fl_start *s)
     if (s->pidfd >= 0)
         close(s->pidfd);
     s->pid = s->pidfd = -1;
+    __atomic_store_n(s->pid_at, 0, __ATOMIC_RELAXED);
     return false;
 }
 

@@ -4,6 +4,7 @@ fails alone, nothing is lost, and the pool goes on."""
 from __future__ import annotations
 
 import ctypes
+import contextlib
 import os
 import signal
 import threading
@@ -605,12 +606,31 @@ def test_death_is_seen_though_a_grandchild_holds_everything(pool, tmp_path):
             grandchild.send(signal.SIGKILL)
 
 
+def test_a_worker_is_known_before_its_first_task_ends(pool, libc):
+    """The supervisor may not have heard yet that it was started."""
+    for _ in range(20):
+        executor = pool(2)
+        futures = [executor.submit(libc.getpid) for _ in range(4)]
+        assert {f.result(PATIENCE) for f in futures} <= set(executor.worker_pids)
+        assert all(f.worker_pid == f.result() for f in futures)
+        executor.shutdown()
+
+
+def open_files(pid):
+    """What its descriptors are; it may be closing some, as it execs."""
+    found = {}
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[number] = os.readlink(f"/proc/{pid}/fd/{number}")
+    return found
+
+
 def test_grandchild_with_inherited_descriptors(pool):
     executor = pool(2)
     grandchild = executor.submit(zoo.start_a_sleeper).result(timeout=PATIENCE)
     with Watched(grandchild) as watched:
         try:
-            held = [os.readlink(f"/proc/{grandchild}/fd/{n}") for n in os.listdir(f"/proc/{grandchild}/fd")]
+            held = list(open_files(grandchild).values())
             assert not [name for name in held if "memfd" in name or "eventfd" in name or "pidfd" in name], held
             with pytest.raises(WorkerCrashed):
                 executor.submit(os._exit, 1).result(timeout=PATIENCE)
