@@ -64,7 +64,7 @@ def test_modules_import_only_earlier_ones(name):
 
 def test_sigusr1_is_sent_in_one_place_of_the_parent():
     senders = [p for p in sources("cysrc/*.p*", "fuload_exec/*.py") if re.search(r"SIGUSR1, NULL|kill\(.*SIGUSR1", p.read_text())]
-    assert [p.name for p in senders] == ["region.pxi"]
+    assert [p.name for p in senders] == ["registry.pxi"]
 
 
 def test_signals_forks_and_waits_of_the_parent_stand_in_workers():
