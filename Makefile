@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 SOURCES = $(wildcard csrc/*/*.[ch] cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd fuload_exec/include/*.h) \
           setup.py pyproject.toml MANIFEST.in
 
-.PHONY: demo test check conformance bench asan tsan build clean check-system
+.PHONY: demo test check conformance bench asan tsan mutants build clean check-system
 
 demo: $(VENV)/.built
 	$(RUN) examples/quickstart.py
@@ -30,6 +30,10 @@ bench: $(VENV)/.bench
 # The C core under the sanitizers, with its C-level tests.
 asan tsan:
 	$(MAKE) -C tests/protocol $@
+
+# Faults put into the C core one at a time: its tests must catch each.
+mutants:
+	$(PYTHON) tests/protocol/mutants.py
 
 build: $(VENV)/.built
 

@@ -14,21 +14,6 @@ cdef enum:
     ABORTED = -6  # exit code of a worker that SIGABRT ended, its own too
 
 
-# What the parent itself knows of the worker with an index. What stands in the
-# region any task can have written.
-ctypedef struct Seat:
-    bint taken      # wanted, alive, or dead and not yet buried
-    bint wanted     # the supervisor shall start a worker for it
-    bint doomed     # the supervisor shall end its worker, and no later one: burials clear it
-    bint ended      # dead
-    bint serves     # it was seen to: SIGUSR1 does it no harm
-    bint python     # it has replied to a Python task
-    uint32_t pid    # stands here before the worker execs; see fl_start
-    uint64_t seen   # the last audit that found it with a task
-    uint64_t called # its state's word after it was roused last
-    uint32_t deaf   # how often it did not change that since
-
-
 cdef class Pool:
     """One region with its slots, its queue and its futures.
 
@@ -42,11 +27,6 @@ cdef class Pool:
     cdef PyObject *registry        # a Registry, held until the descriptors are closed
     cdef fl_parent parent
     cdef PyObject **futures        # by slot, strong references
-    cdef uint32_t *generations     # by slot
-    cdef uint32_t *free            # stack of free slots: last in, first out
-    cdef uint32_t free_count
-    cdef uint16_t *condemned       # by slot: index + 1 of the worker at whose burial it is given back, or 0
-    cdef Seat *seats               # by worker
     cdef fl_mapping *windows       # two a slot
     cdef uint64_t *warm            # bytes of pages in each half window
     cdef uint64_t warm_total
@@ -125,14 +105,15 @@ cdef class Pool:
             for i in range(workers):
                 self.bell.pidfds[i] = -1
         self.futures = <PyObject **>calloc(slots, sizeof(PyObject *))
-        self.generations = <uint32_t *>calloc(slots, sizeof(uint32_t))
-        self.free = <uint32_t *>malloc(slots * sizeof(uint32_t))
-        self.condemned = <uint16_t *>calloc(slots, sizeof(uint16_t))
-        self.seats = <Seat *>calloc(workers, sizeof(Seat))
+        self.parent.generations = <uint32_t *>calloc(slots, sizeof(uint32_t))
+        self.parent.held = <void **>self.futures
+        self.parent.free = <uint32_t *>malloc(slots * sizeof(uint32_t))
+        self.parent.condemned = <uint16_t *>calloc(slots, sizeof(uint16_t))
+        self.parent.seats = <fl_seat *>calloc(workers, sizeof(fl_seat))
         self.windows = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
         self.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
-        if not (self.bell.pidfds and self.futures and self.generations and self.free and self.windows and self.warm and
-                self.condemned and self.seats):
+        if not (self.bell.pidfds and self.futures and self.parent.generations and self.parent.free and self.windows and self.warm and
+                self.parent.condemned and self.parent.seats):
             raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
         self.hold_registry(registry())
         self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
@@ -146,8 +127,8 @@ cdef class Pool:
         self.asked_payload = max_payload
         self.max_payload = self.region.plan.max_payload
         for i in range(slots):
-            self.free[i] = slots - 1 - i
-        self.free_count = slots
+            self.parent.free[i] = slots - 1 - i
+        self.parent.free_count = slots
         connect(self)
         header = self.region.header
         header.spin_ns = self.parent_spin_ns = <uint64_t>(spin * 1e9)
@@ -181,10 +162,10 @@ cdef class Pool:
         self.unmap()
         free(self.bell.pidfds)
         free(self.futures)
-        free(self.generations)
-        free(self.free)
-        free(self.condemned)
-        free(self.seats)
+        free(self.parent.generations)
+        free(self.parent.free)
+        free(self.parent.condemned)
+        free(self.parent.seats)
         free(self.windows)
         free(self.warm)
 
@@ -507,8 +488,8 @@ cdef class Pool:
                 (self.closing and not self.unfinished) or (self.no_starts_before and fl_now() < self.no_starts_before):
             return False
         for i in range(self.region.plan.workers):
-            if not self.seats[i].taken:
-                self.seats[i].taken = self.seats[i].wanted = True
+            if not self.parent.seats[i].taken:
+                self.parent.seats[i].taken = self.parent.seats[i].wanted = True
                 fl_store(&self.region.states[i], fl_state_word(FL_STARTING, 0, 0))
                 self.parent.started += 1
                 self.wanted += 1
@@ -593,39 +574,39 @@ cdef class Pool:
         cdef uint32_t slot, i, ready = 0
         self.audits += 1
         for slot in range(self.region.plan.slots):
-            if self.condemned[slot] and not self.paused and self.bell.pidfds[self.condemned[slot] - 1] >= 0:
-                self.kill(self.condemned[slot] - 1)
+            if self.parent.condemned[slot] and not self.paused and self.bell.pidfds[self.parent.condemned[slot] - 1] >= 0:
+                self.kill(self.parent.condemned[slot] - 1)
             if self.futures[slot] == NULL:
                 continue
             word = fl_slot_look(fl_slot_at(&self.region, slot))
-            if not self.plausible(slot, word) or self.forged(slot, word):
+            if not fl_slots_valid(&self.parent, slot, word) or fl_slots_forged(&self.parent, slot, word):
                 self.corrupted(slot, word)
             elif fl_word_state(word) == FL_DONE:
                 self.finish(slot)  # its flag may be lost
             elif fl_word_state(word) == FL_READY:
                 ready += 1
             else:
-                self.seats[fl_word_owner(word) - 1].seen = self.audits
-                self.seats[fl_word_owner(word) - 1].serves = True
+                self.parent.seats[fl_word_owner(word) - 1].seen = self.audits
+                self.parent.seats[fl_word_owner(word) - 1].serves = True
                 future = <CoreFuture>self.futures[slot]
                 if future.limit_ns and not future.started_ns:
                     future.started_ns = fl_slot_began(fl_slot_at(&self.region, slot))
         for i in range(self.region.plan.workers):
-            if not self.seats[i].taken and fl_load(&self.region.states[i]) != FL_GONE:
+            if not self.parent.seats[i].taken and fl_load(&self.region.states[i]) != FL_GONE:
                 fl_store(&self.region.states[i], fl_state_word(FL_GONE, 0, 0))
         if ready and not self.paused:
-            if fl_ring_mend(&self.region, self.generations, <void **>self.futures):
+            if fl_ring_mend(&self.region, self.parent.generations, <void **>self.futures):
                 progress = False
             if self.seen_ready and not progress:
                 self.rouse()
         self.seen_ready = ready != 0
-        if self.first != NULL and self.free_count:
+        if self.first != NULL and self.parent.free_count:
             feed(self)
         return 0
 
     cdef bint signal(self, uint32_t index) noexcept:
         """Call a worker that has no task, whatever its word says that it does."""
-        if fl_bell_call(&self.region, index, 0) or self.seats[index].serves or self.worker_attached(index):
+        if fl_bell_call(&self.region, index, 0) or self.parent.seats[index].serves or self.worker_attached(index):
             return fuload_ring(self.bell.registry, self.bell.pidfds[index], self.bell.alarm)
         return False
 
@@ -634,9 +615,9 @@ cdef class Pool:
         none, whatever it says that it does, and start what is missing. One that
         does not come runs something else, if memory was overwritten: it is ended."""
         cdef uint32_t i
-        cdef Seat *seat
+        cdef fl_seat *seat
         for i in range(self.region.plan.workers):
-            seat = &self.seats[i]
+            seat = &self.parent.seats[i]
             if seat.seen == self.audits or fl_load(&self.region.states[i]) != seat.called:
                 seat.deaf = 0
             elif self.strays:
@@ -654,7 +635,7 @@ cdef class Pool:
     cdef int watch_flags(self, int32_t slot, uint64_t until) except -1:
         """Poll, without the interpreter's lock, until this slot or any flag
         shows something finished. Then the caller collects."""
-        cdef uint32_t generation = self.generations[slot] if slot >= 0 else 0
+        cdef uint32_t generation = self.parent.generations[slot] if slot >= 0 else 0
         fl_watch_begin(&self.parent)
         with nogil:
             fl_watch(&self.parent, slot, generation, until)
@@ -684,7 +665,7 @@ cdef class Pool:
                     self.put_back(i, bits & (bits - 1))
                     raise
                 bits &= bits - 1
-        if self.first != NULL and self.free_count:
+        if self.first != NULL and self.parent.free_count:
             feed(self)
         return 0
 
@@ -696,26 +677,13 @@ cdef class Pool:
         self.kick()
         return 0
 
-    cdef bint plausible(self, uint32_t slot, uint64_t word) noexcept:
-        """Can a slot with an unfinished future have this word?"""
-        cdef uint32_t owner = fl_word_owner(word), state = fl_word_state(word)
-        if fl_word_generation(word) != self.generations[slot]:
-            return False
-        if state == FL_READY:
-            return owner == 0
-        return (state == FL_RUNNING or state == FL_DONE) and self.lives(owner)
-
-    cdef bint lives(self, uint32_t owner) noexcept:
-        """Is there a worker of this index + 1 that is not buried?"""
-        return 0 < owner <= self.region.plan.workers and self.seats[owner - 1].taken
-
     cdef int take(self, uint32_t slot) except -1:
         """finish(), and the queue's next task into the slot: the worker sees
         the reply taken and calls nobody who would do that."""
         self.enter_region()
         try:
             self.finish(slot)
-            if self.first != NULL and self.free_count:
+            if self.first != NULL and self.parent.free_count:
                 feed(self)
         finally:
             self.leave_region()
@@ -724,26 +692,25 @@ cdef class Pool:
     cdef int finish(self, uint32_t slot) except -1:
         """If the slot's task is done: take its reply, free the slot."""
         cdef PyObject *held = self.futures[slot]
-        cdef fl_slot *s
         cdef uint64_t word
+        cdef fl_outlook outlook
         cdef fl_reply reply
-        cdef Seat *seat
+        cdef fl_seat *seat
         cdef CoreFuture future
         if held == NULL:
             return 0
-        s = fl_slot_at(&self.region, slot)
-        word = fl_slot_look(s)
-        if not self.plausible(slot, word):
-            return self.corrupted(slot, word)
-        if fl_word_state(word) != FL_DONE:
+        outlook = fl_slots_look(&self.parent, slot, &word)
+        if outlook == FL_NOT_YET:
             return 0
+        if outlook == FL_CORRUPTED:
+            return self.corrupted(slot, word)
         future = <CoreFuture>held
-        if not fl_reply_load(&self.region, s, future.asked, &reply):
+        if not fl_reply_load(&self.region, fl_slot_at(&self.region, slot), future.asked, &reply):
             return self.corrupted(slot, word)
         self.futures[slot] = NULL
         Py_DECREF(future)
         try:
-            seat = &self.seats[fl_word_owner(word) - 1]
+            seat = &self.parent.seats[fl_word_owner(word) - 1]
             seat.serves = True
             future.pid = seat.pid
             if FL_REPLY_NONE <= reply.kind <= FL_REPLY_NOT_REBUILT:
@@ -838,10 +805,10 @@ cdef class Pool:
         taken last. Used is a window only while its request is written, by a
         thread that has the slot (free it is not, and no future is there yet)."""
         cdef uint32_t i
-        for i in range(self.free_count):
+        for i in range(self.parent.free_count):
             if self.region.windows <= most:
                 return
-            self.unmap_windows(self.free[i])
+            self.unmap_windows(self.parent.free[i])
         for i in range(self.region.plan.slots):
             if self.futures[i] != NULL:
                 self.unmap_windows(i)
@@ -854,13 +821,11 @@ cdef class Pool:
             bytes[0] = size
 
     cdef int free_slot(self, uint32_t slot) except -1:
-        fl_slot_release(fl_slot_at(&self.region, slot), self.generations[slot])
         if self.warm_total > WARM_BUDGET and (self.warm[2 * slot] or self.warm[2 * slot + 1]):
             self.cool_down(slot)
         if self.region.windows > FL_MOST_WINDOWS:
             self.shed(slot)
-        self.free[self.free_count] = slot
-        self.free_count += 1
+        fl_slots_release(&self.parent, slot)
         return 0
 
     cdef void shed(self, uint32_t slot) noexcept:
@@ -921,7 +886,7 @@ cdef class Pool:
 
     cdef int kill(self, uint32_t worker) noexcept:
         """The worker whose task has just been condemned, and no later one of that index."""
-        self.seats[worker].doomed = True
+        self.parent.seats[worker].doomed = True
         self.ask()
         return 0
 
@@ -940,9 +905,8 @@ cdef class Pool:
         if future.slot < 0:
             return False
         slot = <uint32_t>future.slot
-        if not fl_slot_cancel(fl_slot_at(&self.region, slot), self.generations[slot]):
+        if not fl_slots_cancel(&self.parent, slot):
             return False
-        self.futures[slot] = NULL
         future.slot = -1
         Py_DECREF(future)
         self.free_slot(slot)
@@ -964,18 +928,8 @@ cdef class Pool:
         """The slot is given back when the worker is buried: until then it may
         still write there. False also where no worker runs it who says that he does:
         then the word is forged, and the next look at the slot says so."""
-        cdef uint32_t slot
-        cdef uint64_t word
-        if future.slot < 0:
+        if future.slot < 0 or not fl_slots_condemn(&self.parent, <uint32_t>future.slot, worker):
             return False
-        slot = <uint32_t>future.slot
-        word = fl_slot_look(fl_slot_at(&self.region, slot))
-        worker[0] = fl_word_owner(word) - 1
-        if fl_word_state(word) != FL_RUNNING or not self.plausible(slot, word) or self.forged(slot, word) or \
-                not fl_slot_condemn(fl_slot_at(&self.region, slot), self.generations[slot], worker[0]):
-            return False
-        self.condemned[slot] = <uint16_t>(worker[0] + 1)
-        self.futures[slot] = NULL
         future.slot = -1
         Py_DECREF(future)
         return True
@@ -1119,7 +1073,7 @@ cdef class Pool:
         if not self.condemn_slot(future, &worker):
             return 0
         self.kill(worker)
-        future.pid = self.seats[worker].pid
+        future.pid = self.parent.seats[worker].pid
         future.started_ns = began
         future.finished_ns = now
         return future.settle(HAS_TIMEOUT, request)
@@ -1138,8 +1092,8 @@ cdef class Pool:
         cdef uint32_t i
         found = []
         for i in range(self.worker_count):
-            if self.seats[i].doomed:
-                self.seats[i].doomed = False
+            if self.parent.seats[i].doomed:
+                self.parent.seats[i].doomed = False
                 found.append(i)
         return found
 
@@ -1151,8 +1105,8 @@ cdef class Pool:
         for i in range(self.worker_count):
             if not self.wanted or len(found) == most:
                 break
-            if self.seats[i].wanted:
-                self.seats[i].wanted = False
+            if self.parent.seats[i].wanted:
+                self.parent.seats[i].wanted = False
                 self.wanted -= 1
                 found.append(i)
         return found
@@ -1161,7 +1115,7 @@ cdef class Pool:
         """They were not started yet."""
         cdef uint32_t i
         for i in indexes:
-            self.seats[i].wanted = True
+            self.parent.seats[i].wanted = True
             self.wanted += 1
 
     def want_nobody(self):
@@ -1171,7 +1125,7 @@ cdef class Pool:
                 self.not_wanted(index)
 
     def worker_started(self, uint32_t index, int pid, int pidfd):
-        self.seats[index].pid = <uint32_t>pid
+        self.parent.seats[index].pid = <uint32_t>pid
         fl_store(&self.region.pids[index], <uint64_t>pid)
         (<Registry>self.registry).enrol(pidfd, 0)
         self.bell.pidfds[index] = pidfd  # the pool's from now on
@@ -1187,7 +1141,7 @@ cdef class Pool:
     def worker_not_started(self, uint32_t index, why):
         """It could not be started, for this reason."""
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
-        self.seats[index].taken = False
+        self.parent.seats[index].taken = False
         self.parent.started -= 1
         # Those that live do the work, and it is not too often tried again;
         # if there are none, that is the pool's end, whatever is wanted meanwhile.
@@ -1197,7 +1151,7 @@ cdef class Pool:
 
     cdef int not_wanted(self, uint32_t index) except -1:
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
-        self.seats[index].taken = False
+        self.parent.seats[index].taken = False
         self.parent.started -= 1
         if not self.parent.started:
             self.resume()
@@ -1223,7 +1177,7 @@ cdef class Pool:
         found = []
         if not self.gone():
             for i in range(self.region.plan.workers):
-                if fl_load(&self.region.blocks[i].python) == FL_PYTHON_EXEC and not self.seats[i].python and \
+                if fl_load(&self.region.blocks[i].python) == FL_PYTHON_EXEC and not self.parent.seats[i].python and \
                         self.becomes_python(i):
                     found.append(i)
         return found
@@ -1253,7 +1207,7 @@ cdef class Pool:
         signalled by anybody from now on."""
         fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
         fl_store(&self.region.pids[index], 0)
-        self.seats[index].ended = True
+        self.parent.seats[index].ended = True
 
     cpdef bint worker_attached(self, uint32_t index) noexcept:
         """Whether it has found the region and serves."""
@@ -1281,15 +1235,15 @@ cdef class Pool:
         cdef uint64_t done = fl_load(&self.region.blocks[index].tasks_done)
         self.intact()
         for slot in range(self.region.plan.slots):
-            if self.condemned[slot] == index + 1:
+            if self.parent.condemned[slot] == index + 1:
                 expected = True
             if self.futures[slot] == NULL:
                 continue
             s = fl_slot_at(&self.region, slot)
             word = fl_slot_look(s)
-            if not self.plausible(slot, word):
+            if not fl_slots_valid(&self.parent, slot, word):
                 self.corrupted(slot, word)
-            elif (fl_word_owner(word) == index + 1 or exitcode == ABORTED) and self.forged(slot, word):
+            elif (fl_word_owner(word) == index + 1 or exitcode == ABORTED) and fl_slots_forged(&self.parent, slot, word):
                 self.corrupted(slot, word)
             elif fl_word_owner(word) != index + 1:
                 continue
@@ -1299,7 +1253,7 @@ cdef class Pool:
                     not self.forced:
                 # It has left because of a task before this one: as if it had not claimed it.
                 (<CoreFuture>self.futures[slot]).started_ns = 0
-                fl_ring_publish(&self.region, slot, self.generations)
+                fl_ring_publish(&self.region, slot, self.parent.generations)
             else:
                 fl_slot_condemn(s, fl_word_generation(word), index)
                 expected = self.crash(slot, pid, exitcode) or expected
@@ -1307,11 +1261,11 @@ cdef class Pool:
         # Now those that were condemned, the corrupted ones of this burial too. By
         # the parent's own record: what the words say by now may be anything.
         for slot in range(self.region.plan.slots):
-            if self.condemned[slot] == index + 1:
-                self.condemned[slot] = 0
+            if self.parent.condemned[slot] == index + 1:
+                self.parent.condemned[slot] = 0
                 self.cool_down(slot)
                 self.free_slot(slot)
-        memset(&self.seats[index], 0, sizeof(Seat))
+        memset(&self.parent.seats[index], 0, sizeof(fl_seat))
         memset(&self.region.blocks[index], 0, sizeof(fl_block))
         fl_store(&self.region.orders[index], FL_ORDER_NONE)
         fuload_release(self.bell.registry, self.bell.pidfds[index], True)
@@ -1379,32 +1333,12 @@ cdef class Pool:
         Py_DECREF(future)
         return False
 
-    cdef uint32_t runner(self, uint32_t slot, uint64_t word) noexcept:
-        """Index + 1 of the worker that runs the task of a corrupted slot, 0 if
-        nobody does. Who says so itself is believed first; the word only if the
-        worker that it names is not busy with another slot."""
-        cdef uint32_t i, owner = fl_word_owner(word)
-        for i in range(self.region.plan.workers):
-            if self.seats[i].taken and fl_load(&self.region.blocks[i].slot) == slot + 1:
-                return i + 1
-        if not self.lives(owner) or fl_load(&self.region.blocks[owner - 1].slot):
-            return 0
-        return owner
-
-    cdef bint forged(self, uint32_t slot, uint64_t word) noexcept:
-        """Does a plausible word name a worker that knows nothing of it? (A worker says
-        which slot before it claims it, and until its reply is there.)"""
-        cdef uint32_t owner = fl_word_owner(word)
-        if fl_word_state(word) != FL_RUNNING or fl_load(&self.region.blocks[owner - 1].slot) == slot + 1:
-            return False
-        return fl_slot_look(fl_slot_at(&self.region, slot)) == word  # else it has just ended
-
     cdef int corrupted(self, uint32_t slot, uint64_t word) except -1:
         """What stands there no worker wrote: this task fails, and the worker
         that should have run it, if one can be told, is ended."""
         cdef CoreFuture future = <CoreFuture>self.futures[slot]
         cdef fl_slot *s = fl_slot_at(&self.region, slot)
-        cdef uint32_t owner = self.runner(slot, word)
+        cdef uint32_t owner = fl_slots_runner(&self.parent, slot, word)
         error = _errors.SlotCorrupted(
             f"slot {slot} of {future.callable.name}() holds what no worker can have written "
             f"(word {word:#018x}, reply kind {s.reply_kind}, reply size {s.reply_size})")
@@ -1422,12 +1356,11 @@ cdef class Pool:
     cdef int end_worker_of(self, uint32_t slot, uint32_t owner) except -1:
         """This worker may still write into a slot whose task has ended: the slot is
         given back at its burial. At once if there is no such worker."""
-        if not self.lives(owner) or self.bell.pidfds[owner - 1] < 0:
+        if not fl_slots_lives(&self.parent, owner) or self.bell.pidfds[owner - 1] < 0:
             self.strays = True
             self.cool_down(slot)
             return self.free_slot(slot)
-        fl_store(<fl_word *>fl_slot_at(&self.region, slot), fl_slot_word(self.generations[slot], owner, FL_CONDEMNED))
-        self.condemned[slot] = <uint16_t>owner
+        fl_slots_condemn_corrupted(&self.parent, slot, owner - 1)
         return self.kill(owner - 1)
 
     cdef int setup_failed(self, CoreFuture future) except -1:
@@ -1554,8 +1487,8 @@ cdef class Pool:
         cdef uint32_t i
         if self.gone():
             return set()
-        return {<int>self.seats[i].pid for i in range(self.region.plan.workers)
-                if self.seats[i].pid and not self.seats[i].ended}
+        return {<int>self.parent.seats[i].pid for i in range(self.region.plan.workers)
+                if self.parent.seats[i].pid and not self.parent.seats[i].ended}
 
     def snapshot(self):
         """Numbers for PoolStats: (workers, totals)."""
@@ -1570,8 +1503,8 @@ cdef class Pool:
                 state = fl_state_of(fl_load(&self.region.states[i]))
                 block = &self.region.blocks[i]
                 rung += fl_load(&block.relays)
-                if self.seats[i].taken and not self.seats[i].ended:
-                    workers.append((self.seats[i].pid, names.get(state, "unknown"), fl_load(&block.tasks_done),
+                if self.parent.seats[i].taken and not self.parent.seats[i].ended:
+                    workers.append((self.parent.seats[i].pid, names.get(state, "unknown"), fl_load(&block.tasks_done),
                                     fl_load(&block.run_ns) / 1e9, fl_load(&block.python) == FL_PYTHON_SERVES))
             self.leave_region()
         return workers, {"submitted": self.submitted, "completed": self.completed, "failed": self.failed,

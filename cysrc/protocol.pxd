@@ -91,9 +91,7 @@ cdef extern from "protocol/message.h" nogil:
     uint32_t fl_word_state(uint64_t word)
     uint64_t fl_slot_look(fl_slot *s)
     uint64_t fl_slot_began(fl_slot *s)
-    bint fl_slot_cancel(fl_slot *s, uint32_t generation)
     bint fl_slot_condemn(fl_slot *s, uint32_t generation, uint32_t worker)
-    void fl_slot_release(fl_slot *s, uint32_t generation)
     void fl_flag_set(fl_region *r, uint32_t slot)
     uint64_t fl_flags_take(fl_region *r, uint32_t index)
     bint fl_flags_any(fl_region *r)
@@ -186,12 +184,22 @@ cdef extern from "parent/collector.h" nogil:
         void *context
         void (*rest)(void *context, int most_ms) noexcept nogil
         c_bool (*take_calls)(void *context) noexcept nogil
+    ctypedef struct fl_seat "struct fl_seat":
+        bint taken, wanted, doomed, ended, serves, python
+        uint32_t pid, deaf
+        uint64_t seen, called
     ctypedef struct fl_parent "struct fl_parent":
         fl_region *region
         fl_os os
         fl_collector_os collector_os
         c_bool (*ask_worker)(void *pool) noexcept
         void *pool
+        uint32_t *generations
+        void **held
+        uint16_t *condemned
+        uint32_t *free
+        uint32_t free_count
+        fl_seat *seats
         uint32_t started, watching
         uint64_t late_ns
         fl_word doorbells, contended_until
@@ -201,3 +209,19 @@ cdef extern from "parent/collector.h" nogil:
     uint32_t fl_collector_wait(fl_parent *p, int timeout_ms)
     void fl_collector_nudge(fl_parent *p)
     void fl_collector_maps(fl_parent *p, int32_t more)
+
+cdef extern from "parent/slots.h" nogil:
+    ctypedef enum fl_outlook "enum fl_outlook":
+        FL_NOT_YET, FL_ENDED, FL_CORRUPTED
+    uint32_t fl_slots_next(fl_parent *p)
+    uint32_t fl_slots_take(fl_parent *p)
+    void fl_slots_release(fl_parent *p, uint32_t slot)
+    void fl_slots_publish(fl_parent *p, uint32_t slot, void *task)
+    bint fl_slots_lives(fl_parent *p, uint32_t owner)
+    bint fl_slots_valid(fl_parent *p, uint32_t slot, uint64_t word)
+    bint fl_slots_forged(fl_parent *p, uint32_t slot, uint64_t word)
+    uint32_t fl_slots_runner(fl_parent *p, uint32_t slot, uint64_t word)
+    fl_outlook fl_slots_look(fl_parent *p, uint32_t slot, uint64_t *word)
+    bint fl_slots_cancel(fl_parent *p, uint32_t slot)
+    bint fl_slots_condemn(fl_parent *p, uint32_t slot, uint32_t *worker)
+    void fl_slots_condemn_corrupted(fl_parent *p, uint32_t slot, uint32_t worker)

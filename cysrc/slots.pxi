@@ -85,13 +85,13 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
         pool.still_open()
     if size > pool.max_payload:
         raise pool.too_large("the request", size)
-    if not pool.free_count and (pool.queued & 31) == 0:
+    if not pool.parent.free_count and (pool.queued & 31) == 0:
         pool.collect()
-    if pool.free_count and pool.first == NULL and not pool.paused:
-        slot = pool.free[pool.free_count - 1]
+    if pool.parent.free_count and pool.first == NULL and not pool.paused:
+        slot = fl_slots_next(&pool.parent)
         touched = pool.warm[2 * slot]
         place.at = request_area(pool, slot, size)
-        pool.free_count -= 1
+        fl_slots_take(&pool.parent)
         pool.enter_region()
         place.slot = <int32_t>slot
         place.task = NULL
@@ -172,7 +172,7 @@ cdef void hand_over(Pool pool, Place *place, CoreFuture future, uint32_t functio
     pool.last = task
     future.task = task
     pool.queued += 1
-    if pool.free_count:
+    if pool.parent.free_count:
         pool.kick()  # who put the others into the queue may not come back for them
 
 
@@ -240,10 +240,9 @@ cdef void publish(Pool pool, uint32_t slot, PyObject *future, uint32_t function,
     s.request_size = size
     s.started_ns = 0
     s.reply_kind = FL_REPLY_UNSET  # a word that is made to say "done" is no reply
-    pool.futures[slot] = future
     (<CoreFuture>future).slot = <int32_t>slot
     (<CoreFuture>future).asked = kind
-    fl_ring_publish(&pool.region, slot, pool.generations)
+    fl_slots_publish(&pool.parent, slot, future)
     if pool.region.windows > FL_MOST_WINDOWS:
         pool.shed(slot)
 
@@ -256,10 +255,10 @@ cdef int feed(Pool pool) except -1:
     cdef uint64_t touched
     cdef int number
     cdef char *at
-    while pool.free_count and pool.first != NULL and not pool.paused:
+    while pool.parent.free_count and pool.first != NULL and not pool.paused:
         task = pool.first
         future = <CoreFuture>task.future
-        slot = pool.free[pool.free_count - 1]
+        slot = fl_slots_next(&pool.parent)
         touched = pool.warm[2 * slot]
         try:
             at = request_area(pool, slot, task.size)
@@ -273,7 +272,7 @@ cdef int feed(Pool pool) except -1:
                 future.settle(HAS_EXCEPTION, error)
             continue
         fl_copy(at, task_bytes(task), task.size)
-        pool.free_count -= 1
+        fl_slots_take(&pool.parent)
         unlink_task(pool, task)
         future.task = NULL
         publish(pool, slot, task.future, task.function, task.kind, task.size)

@@ -60,7 +60,7 @@ def start_workers(Pool pool, bytes program, argv, environment, kept, places):
             all[i].argv = arguments.at
             all[i].envp = variables.at
             all[i].kept = descriptors
-            all[i].pid_at = &pool.seats[<uint32_t>places[i][0]].pid
+            all[i].pid_at = &pool.parent.seats[<uint32_t>places[i][0]].pid
             all[i].error_file = places[i][2]
             extra[i] = places[i][3]
         with nogil:

@@ -6,6 +6,11 @@
  *
  *   field            written by                          read by             lock or order
  *   region, os       the pool, once                      all                 before any thread
+ *   generations,     under the lock                      the same            the lock: slots.h
+ *   held, free,
+ *   condemned
+ *   seats            the supervisor, submitters, who     all                 the lock
+ *                    takes a reply
  *   started          the supervisor, submitters          all                 the lock
  *   doorbells        submitters; the collector           statistics          relaxed: a count
  *   timed            submitters set it, the collector    both                seq_cst, none
@@ -43,8 +48,29 @@ struct fl_collector_os {
     bool (*take_calls)(void *context);
 };
 
+/* What the parent knows of the worker with an index. */
+struct fl_seat {
+    bool taken;      /* wanted, alive, or dead and not yet buried */
+    bool wanted;     /* the supervisor shall start a worker for it */
+    bool doomed;     /* the supervisor shall end its worker, and no later one: burials clear it */
+    bool ended;      /* dead */
+    bool serves;     /* it was seen to: SIGUSR1 does it no harm */
+    bool python;     /* it has replied to a Python task */
+    uint32_t pid;    /* stands here before the worker execs: start.h */
+    uint64_t seen;   /* the last audit that found it with a task */
+    uint64_t called; /* its state's word after it was roused last */
+    uint32_t deaf;   /* how often it did not change that since */
+};
+
 struct fl_parent {
     struct fl_region *region;
+    /* By slot: slots.h. */
+    uint32_t *generations;
+    void **held;           /* the task, or NULL */
+    uint16_t *condemned;   /* index + 1 of the worker at whose burial it is given back, or 0 */
+    uint32_t *free;        /* a stack: last in, first out */
+    uint32_t free_count;
+    struct fl_seat *seats; /* by worker */
     struct fl_os os; /* wait_signal is not called here */
     struct fl_collector_os collector_os;
     /* Under the lock: one more worker shall be started. False: there will be none. */

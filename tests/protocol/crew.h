@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "parent/collector.h"
+#include "parent/slots.h"
 #include "parent/watch.h"
 
 #define CREW_SLOTS 16u
@@ -27,7 +28,10 @@ struct crew {
     struct fl_region region;
     struct seat seats[MOST_WORKERS];
     struct fl_parent parent;
-    uint32_t generations[CREW_SLOTS];
+    uint32_t generations[CREW_SLOTS], free[CREW_SLOTS];
+    void *held[CREW_SLOTS];
+    uint16_t condemned[CREW_SLOTS];
+    struct fl_seat places[MOST_WORKERS];
     /* Run a task: finish and flag are the loop's. */
     void (*run)(struct seat *seat, uint32_t slot);
 };
@@ -39,6 +43,7 @@ static inline void finish_task(struct seat *seat, uint32_t slot, uint32_t genera
     seat->crew->run(seat, slot);
     if (fl_slot_finish(fl_slot_at(r, slot), generation, seat->index))
         fl_flag_set(r, slot);
+    atomic_store_explicit(&r->blocks[seat->index].slot, 0, memory_order_release);
 }
 
 static inline void wait_for_work(struct seat *seat)
@@ -93,8 +98,21 @@ static inline bool ask_nobody(void *unused)
 
 static inline void connect_parent(struct crew *crew, struct fl_os os)
 {
-    crew->parent = (struct fl_parent){
-        .region = &crew->region, .os = os, .ask_worker = ask_nobody, .started = crew->region.plan.workers};
+    uint32_t i;
+
+    crew->parent = (struct fl_parent){.region = &crew->region,
+                                      .generations = crew->generations,
+                                      .held = crew->held,
+                                      .condemned = crew->condemned,
+                                      .free = crew->free,
+                                      .seats = crew->places,
+                                      .os = os,
+                                      .ask_worker = ask_nobody,
+                                      .started = crew->region.plan.workers};
+    memset(crew->held, 0, sizeof crew->held);
+    memset(crew->condemned, 0, sizeof crew->condemned);
+    for (i = 0; i < MOST_WORKERS; i++)
+        crew->places[i] = (struct fl_seat){.taken = i < crew->region.plan.workers};
 }
 
 /* After a publish. True: somebody was rung. */
@@ -108,7 +126,7 @@ static inline bool announce(struct crew *crew)
 
 static inline bool publish_and_announce(struct crew *crew, uint32_t slot)
 {
-    fl_ring_publish(&crew->region, slot, crew->generations);
+    fl_slots_publish(&crew->parent, slot, crew);
     return announce(crew);
 }
 

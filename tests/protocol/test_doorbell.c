@@ -523,12 +523,15 @@ static void submit(struct traffic *t, uint32_t slot)
 
 static void take(struct traffic *t, uint32_t slot)
 {
-    struct fl_slot *s = fl_slot_at(region, slot);
+    enum fl_outlook outlook;
+    uint64_t word;
 
-    if (!t->key[slot] || fl_word_state(fl_slot_look(s)) != FL_DONE)
+    if (!t->key[slot] || (outlook = fl_slots_look(&crew.parent, slot, &word)) == FL_NOT_YET)
         return;
-    CHECK(s->reply_scalar == t->key[slot]);
-    fl_slot_release(s, crew.generations[slot]);
+    CHECK(outlook == FL_ENDED);
+    CHECK(fl_slot_at(region, slot)->reply_scalar == t->key[slot]);
+    crew.parent.free_count = 0;
+    fl_slots_release(&crew.parent, slot);
     t->key[slot] = 0;
     t->served++;
 }

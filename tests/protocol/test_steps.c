@@ -162,11 +162,17 @@ static void take_lock(void)
 
 static void take_finished(uint32_t slot)
 {
-    struct fl_slot *s = fl_slot_at(region, slot);
+    enum fl_outlook outlook;
+    uint64_t word;
 
-    if (fl_word_state(fl_slot_look(s)) != FL_DONE)
+    if (!crew.held[slot])
         return;
-    fl_slot_release(s, crew.generations[slot]);
+    outlook = fl_slots_look(&crew.parent, slot, &word);
+    CHECK(outlook != FL_CORRUPTED);
+    if (outlook != FL_ENDED)
+        return;
+    crew.held[slot] = NULL;
+    fl_slots_release(&crew.parent, slot);
     collected[slot]++;
 }
 
@@ -768,6 +774,104 @@ static void moved_tasks_are_not_lost(void)
     drops = 0;
 }
 
+/* ---- words that are believed ---------------------------------------------------------------- */
+
+static uint32_t looks_at_words;
+
+/* Whatever an honest worker does meanwhile, or in whose middle it dies. */
+static void publish_and_look(uint32_t unused)
+{
+    uint32_t slot, i;
+
+    (void)unused;
+    for (slot = 0; slot < tasks; slot++)
+        publish_and_announce(&crew, slot);
+    for (i = 0; i < looks_at_words; i++)
+        for (slot = 0; slot < tasks; slot++) {
+            uint64_t word = fl_slot_look(fl_slot_at(region, slot));
+
+            CHECK(fl_slots_valid(&crew.parent, slot, word));
+            CHECK(!fl_slots_forged(&crew.parent, slot, word));
+        }
+    bury_the_dead();
+}
+
+static void stage_looks(void)
+{
+    uint32_t i;
+
+    reset(cpus, 0);
+    join(publish_and_look, 0, NULL);
+    for (i = 0; i < workers; i++)
+        join(work, i, die);
+}
+
+static void judge_looks(void)
+{
+    uint32_t i, living = 0;
+
+    for (i = 0; i < workers; i++)
+        living += alive[i];
+    if (living)
+        judge_tasks();
+}
+
+static void honest_words_are_believed(void)
+{
+    for (workers = 1; workers <= 2; workers++) {
+        cpus = workers;
+        tasks = 1;
+        looks_at_words = 3;
+        explore(stage_looks, judge_looks, (struct limits){workers == 1 ? 3 : 2, 0, 0});
+        explore(stage_looks, judge_looks, (struct limits){workers == 1 ? 2 : 1, 1, 0});
+    }
+    tasks = 2;
+    workers = 2;
+    explore(stage_looks, judge_looks, (struct limits){0, 1, 0});
+}
+
+static bool condemned_by_parent[CREW_SLOTS];
+
+static void condemn_one(uint32_t unused)
+{
+    uint32_t worker = UINT32_MAX, tries;
+
+    (void)unused;
+    publish_and_announce(&crew, 0);
+    for (tries = 0; tries < 3 && !condemned_by_parent[0]; tries++)
+        condemned_by_parent[0] = fl_slots_condemn(&crew.parent, 0, &worker);
+    CHECK(!condemned_by_parent[0] || (worker < workers && crew.condemned[0] == worker + 1 && !crew.held[0]));
+    CHECK(condemned_by_parent[0] || crew.held[0]);
+    take_finished(0);
+}
+
+static void stage_condemning(void)
+{
+    uint32_t i;
+
+    reset(cpus, 0);
+    memset(condemned_by_parent, 0, sizeof condemned_by_parent);
+    join(condemn_one, 0, NULL);
+    for (i = 0; i < workers; i++)
+        join(work, i, NULL);
+}
+
+static void judge_condemning(void)
+{
+    uint32_t state = fl_word_state(fl_slot_look(fl_slot_at(region, 0)));
+
+    CHECK(condemned_by_parent[0] ? state == FL_CONDEMNED && !collected[0] : state == (collected[0] ? FL_FREE : FL_DONE));
+}
+
+static void a_task_is_condemned_or_ends(void)
+{
+    tasks = 1;
+    for (workers = 1; workers <= 2; workers++) {
+        cpus = workers;
+        explore(stage_condemning, judge_condemning, (struct limits){2, 0, 0});
+    }
+}
+
 /* ---- leaving -------------------------------------------------------------------------------------- */
 
 static void publish_and_dismiss(uint32_t unused)
@@ -881,6 +985,7 @@ static void stage_collecting(void)
     join_later(announce_deaths, 0, has_unburied);
     for (i = 0; i < workers; i++) {
         crew.generations[i] = 1;
+        crew.held[i] = &crew;
         atomic_store(&fl_slot_at(region, i)->word, fl_slot_word(1, i + 1, FL_RUNNING));
         join(finish_and_report, i, die);
     }
@@ -944,6 +1049,8 @@ int main(void)
     RUN(a_stopped_worker_holds_nothing_up);
     RUN(long_tasks_get_all_workers);
     RUN(moved_tasks_are_not_lost);
+    RUN(honest_words_are_believed);
+    RUN(a_task_is_condemned_or_ends);
     RUN(everybody_leaves_when_told);
     RUN(no_flag_is_left_over);
     RUN(no_kick_is_left_over);

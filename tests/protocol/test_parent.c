@@ -1,0 +1,464 @@
+/* csrc/parent, a call at a time: what the parent makes of words that it finds,
+ * of a dead worker's slots, of its collector's time. Orders and races are
+ * test_steps.c's and test_doorbell.c's. */
+#include "crew.h"
+
+#define WORKERS 4u
+
+static struct crew crew;
+static struct fl_region *const region = &crew.region;
+static struct fl_parent *const parent = &crew.parent;
+
+static uint32_t rings, rung[64], bells, asked;
+static bool can_ring = true;
+
+static uint64_t clock_ns, step_ns = 1024;
+
+static uint64_t fake_now(void *unused)
+{
+    (void)unused;
+    return clock_ns += step_ns;
+}
+
+static bool note_ring(void *unused, uint32_t index)
+{
+    (void)unused;
+    rung[rings++ % LENGTH(rung)] = index;
+    return can_ring;
+}
+
+static void note_bell(void *unused)
+{
+    (void)unused;
+    bells++;
+}
+
+static uint32_t times_given_way;
+
+static void note_way(void *unused)
+{
+    (void)unused;
+    times_given_way++;
+}
+
+static bool ask_one(void *pool)
+{
+    CHECK(pool == &crew);
+    if (parent->started == region->plan.workers)
+        return false;
+    set_state(&crew, parent->started++, FL_STARTING, 0);
+    asked++;
+    return true;
+}
+
+static void open_parent(void)
+{
+    uint32_t i;
+
+    memset(&crew, 0, sizeof crew);
+    open_region(region, WORKERS, CREW_SLOTS, 64, 64);
+    connect_parent(&crew, (struct fl_os){NULL, fake_now, NULL, note_ring, note_bell, note_way});
+    parent->ask_worker = ask_one;
+    parent->pool = &crew;
+    for (i = 0; i < WORKERS; i++)
+        set_state(&crew, i, FL_BUSY, 0);
+    for (i = 0; i < CREW_SLOTS; i++)
+        parent->free[parent->free_count++] = CREW_SLOTS - 1 - i;
+    rings = bells = asked = times_given_way = 0;
+    can_ring = true;
+}
+
+static void close_parent(void)
+{
+    close_region(region);
+}
+
+static void set_word(uint32_t slot, uint64_t word)
+{
+    atomic_store(&fl_slot_at(region, slot)->word, word);
+}
+
+static void set_block(uint32_t worker, uint32_t slot)
+{
+    atomic_store(&region->blocks[worker].slot, slot + 1);
+}
+
+static uint32_t publish_one(void)
+{
+    uint32_t slot = fl_slots_take(parent);
+
+    fl_slots_publish(parent, slot, &crew);
+    return slot;
+}
+
+/* As an honest worker claims it. */
+static void claim(uint32_t worker, uint32_t slot)
+{
+    set_block(worker, slot);
+    CHECK(fl_slot_claim(fl_slot_at(region, slot), parent->generations[slot], worker));
+}
+
+/* ---- slots ------------------------------------------------------------------------------ */
+
+static void the_slot_used_last_is_taken_first(void)
+{
+    open_parent();
+    CHECK(fl_slots_next(parent) == 0);
+    CHECK(fl_slots_take(parent) == 0);
+    CHECK(fl_slots_take(parent) == 1);
+    CHECK(fl_slots_next(parent) == 2);
+    fl_slots_release(parent, 0);
+    CHECK(fl_slots_next(parent) == 0);
+    CHECK(parent->free_count == CREW_SLOTS - 1);
+    fl_slots_release(parent, 1);
+    CHECK(fl_slots_take(parent) == 1 && fl_slots_take(parent) == 0 && fl_slots_take(parent) == 2);
+    close_parent();
+}
+
+static void only_words_of_ours_are_valid(void)
+{
+    uint32_t generation, owner, state, slot;
+
+    open_parent();
+    slot = publish_one();
+    crew.places[2].taken = false;
+    for (generation = 0; generation < 4; generation++)
+        for (owner = 0; owner < WORKERS + 3; owner++)
+            for (state = 0; state < 8; state++) {
+                bool lives = owner && owner <= WORKERS && owner != 3;
+                bool fits = state == FL_READY ? !owner : (state == FL_RUNNING || state == FL_DONE) && lives;
+                uint64_t word = fl_slot_word(generation, owner, (enum fl_state)state), seen;
+
+                CHECK(fl_slots_valid(parent, slot, word) == (fits && generation == 1));
+                set_word(slot, word);
+                CHECK(fl_slots_look(parent, slot, &seen) ==
+                      (!fits || generation != 1 ? FL_CORRUPTED : state == FL_DONE ? FL_ENDED : FL_NOT_YET));
+                CHECK(seen == word);
+            }
+    CHECK(!fl_slots_valid(parent, slot, fl_slot_word(1, 0xffff, FL_RUNNING)));
+    close_parent();
+}
+
+static void a_claim_that_its_worker_knows_nothing_of_is_forged(void)
+{
+    uint32_t slot, other;
+    uint64_t word;
+
+    open_parent();
+    slot = publish_one();
+    other = publish_one();
+    word = fl_slot_word(1, 2, FL_RUNNING);
+    set_word(slot, word);
+    CHECK(fl_slots_forged(parent, slot, word));
+    set_block(1, other);
+    CHECK(fl_slots_forged(parent, slot, word));
+    set_block(0, slot);
+    CHECK(fl_slots_forged(parent, slot, word));
+    set_block(1, slot);
+    CHECK(!fl_slots_forged(parent, slot, word));
+    CHECK(!fl_slots_forged(parent, slot, fl_slot_word(1, 0, FL_READY)));
+    set_block(1, other);
+    set_word(slot, fl_slot_word(1, 2, FL_DONE)); /* it has just ended */
+    CHECK(!fl_slots_forged(parent, slot, word));
+    close_parent();
+}
+
+static void who_runs_a_corrupted_slot(void)
+{
+    uint32_t slot;
+
+    open_parent();
+    slot = publish_one();
+    CHECK(fl_slots_runner(parent, slot, 0) == 0);
+    CHECK(fl_slots_runner(parent, slot, fl_slot_word(1, 2, FL_RUNNING)) == 2);
+    set_block(1, slot + 1); /* it is busy with another */
+    CHECK(fl_slots_runner(parent, slot, fl_slot_word(1, 2, FL_RUNNING)) == 0);
+    set_block(3, slot);
+    CHECK(fl_slots_runner(parent, slot, fl_slot_word(1, 2, FL_RUNNING)) == 4);
+    CHECK(fl_slots_runner(parent, slot, UINT64_MAX) == 4);
+    crew.places[3].taken = false;
+    CHECK(fl_slots_runner(parent, slot, fl_slot_word(1, 4, FL_RUNNING)) == 0);
+    CHECK(fl_slots_runner(parent, slot, UINT64_MAX) == 0);
+    close_parent();
+}
+
+static void what_nobody_has_can_be_taken_back(void)
+{
+    uint32_t slot;
+
+    open_parent();
+    slot = publish_one();
+    CHECK(fl_slots_cancel(parent, slot));
+    CHECK(!crew.held[slot]);
+    fl_slots_release(parent, slot);
+    CHECK(publish_one() == slot);
+    claim(1, slot);
+    CHECK(!fl_slots_cancel(parent, slot));
+    CHECK(crew.held[slot]);
+    close_parent();
+}
+
+static void only_what_runs_is_condemned(void)
+{
+    uint32_t slot, worker = 99;
+
+    open_parent();
+    slot = publish_one();
+    CHECK(!fl_slots_condemn(parent, slot, &worker)); /* nobody has it */
+    set_word(slot, fl_slot_word(1, 3, FL_RUNNING));
+    CHECK(!fl_slots_condemn(parent, slot, &worker)); /* forged */
+    set_word(slot, fl_slot_word(7, 3, FL_RUNNING));
+    set_block(2, slot);
+    CHECK(!fl_slots_condemn(parent, slot, &worker)); /* of no life of it */
+    CHECK(crew.held[slot] && !crew.condemned[slot]);
+    set_word(slot, fl_slot_word(1, 3, FL_RUNNING));
+    CHECK(fl_slots_condemn(parent, slot, &worker) && worker == 2);
+    CHECK(!crew.held[slot] && crew.condemned[slot] == 3);
+    CHECK(!fl_slot_finish(fl_slot_at(region, slot), 1, 2));
+    slot = publish_one();
+    fl_slots_condemn_corrupted(parent, slot, 0);
+    CHECK(crew.condemned[slot] == 1);
+    CHECK(fl_slot_look(fl_slot_at(region, slot)) == fl_slot_word(1, 1, FL_CONDEMNED));
+    close_parent();
+}
+
+/* ---- the collector ------------------------------------------------------------------------- */
+
+static void workers_are_asked_for_while_there_are_cpus(void)
+{
+    uint32_t i;
+
+    open_parent();
+    region->header->cpus = 3;
+    parent->started = 0;
+    for (i = 0; i < WORKERS; i++)
+        set_state(&crew, i, FL_GONE, 0);
+    fl_announce(parent, 2);
+    CHECK(asked == 2 && !rings);
+    CHECK(atomic_load(&parent->timed));
+    fl_announce(parent, 5);
+    CHECK(asked == 3); /* as many as CPUs */
+    set_state(&crew, 0, FL_POLLING, 0);
+    region->header->cpus = 4;
+    fl_announce(parent, 1);
+    CHECK(asked == 3); /* somebody polls */
+    set_state(&crew, 0, FL_ASLEEP, 0);
+    set_state(&crew, 1, FL_BUSY, 0);
+    set_state(&crew, 2, FL_BUSY, 0);
+    fl_announce(parent, 1);
+    CHECK(asked == 3 && rings == 1 && rung[0] == 0);
+    CHECK(atomic_load(&parent->doorbells) == 1);
+    close_parent();
+}
+
+static void what_was_cancelled_is_no_work(void)
+{
+    uint32_t slot, tick;
+
+    open_parent();
+    set_state(&crew, 1, FL_ASLEEP, 0);
+    fl_collector_watch_ring(parent);
+    slot = publish_one();
+    CHECK(fl_slots_cancel(parent, slot));
+    for (tick = 0; tick < FL_QUIET_TICKS; tick++) {
+        CHECK(atomic_load(&parent->timed));
+        CHECK(!fl_collector_tick(parent));
+    }
+    CHECK(!atomic_load(&parent->timed) && !rings);
+    close_parent();
+}
+
+/* How many sleepers so many ticks wake, if so many tasks are claimed between two. */
+static uint32_t tick_rings(enum fl_worker_state first, uint32_t claimed, uint32_t ticks)
+{
+    uint32_t i, slot;
+
+    open_parent();
+    for (i = 1; i < WORKERS; i++)
+        set_state(&crew, i, FL_ASLEEP, 0);
+    set_state(&crew, 0, first, 0);
+    fl_collector_watch_ring(parent);
+    for (i = 0; i < CREW_SLOTS; i++)
+        publish_one();
+    for (; ticks; ticks--) {
+        for (i = 0; i < claimed; i++) {
+            slot = (uint32_t)(fl_ring_head(region) - region->plan.ring_size);
+            claim(0, slot);
+            fl_ring_pass(region, fl_ring_head(region) + 1);
+        }
+        fl_collector_tick(parent);
+    }
+    close_parent();
+    return rings;
+}
+
+/* Who claims more than 20 tasks in a millisecond gets to the rest soon enough. (There
+ * are fewer slots here, so nobody who counts has claimed them.) */
+static void short_tasks_wake_nobody(void)
+{
+    CHECK(tick_rings(FL_BUSY, 0, 1) == 1);
+    CHECK(tick_rings(FL_BUSY, 0, 2) == 2); /* one is called already, two may come */
+    CHECK(tick_rings(FL_BUSY, 0, 3) == 3);
+    CHECK(tick_rings(FL_BUSY, 0, 9) == 3); /* there are no more sleepers */
+    CHECK(tick_rings(FL_BUSY, 10, 1) == 1);
+    CHECK(tick_rings(FL_POLLING, 10, 1) == 1);
+    CHECK(tick_rings(FL_GONE, 10, 1) == 0);
+    CHECK(tick_rings(FL_GONE, 0, 1) == 1);
+}
+
+static void a_tick_says_how_many_are_missing(void)
+{
+    uint32_t i;
+
+    open_parent();
+    parent->started = 1;
+    for (i = 1; i < WORKERS; i++)
+        set_state(&crew, i, FL_GONE, 0);
+    fl_collector_watch_ring(parent);
+    for (i = 0; i < CREW_SLOTS; i++)
+        publish_one();
+    CHECK(fl_collector_tick(parent) == 1);
+    CHECK(fl_collector_tick(parent) == 2);
+    CHECK(fl_collector_tick(parent) == 4);
+    CHECK(!rings);
+    close_parent();
+}
+
+static int rested_ms;
+
+static void note_rest(void *unused, int most_ms)
+{
+    (void)unused;
+    rested_ms = most_ms;
+    CHECK(atomic_load(&parent->resting) == 1);
+    CHECK(atomic_load(&region->notices->collector) ==
+          (uint64_t)(most_ms < 0 ? FL_COLLECTOR_ASLEEP : FL_COLLECTOR_DOZING));
+    fl_collector_kick(parent);
+}
+
+static bool has_calls;
+
+static bool take_calls(void *unused)
+{
+    (void)unused;
+    return has_calls;
+}
+
+static int sleep_of(bool timed, uint64_t maps, int timeout_ms)
+{
+    open_parent();
+    parent->collector_os = (struct fl_collector_os){NULL, note_rest, take_calls};
+    has_calls = true;
+    atomic_store(&parent->timed, timed);
+    fl_collector_maps(parent, (int32_t)maps + 1);
+    fl_collector_maps(parent, -1);
+    fl_collector_wait(parent, timeout_ms);
+    CHECK(bells == 1 && !atomic_load(&parent->kicked) && !atomic_load(&parent->resting));
+    CHECK(atomic_load(&region->notices->collector) == FL_COLLECTOR_AWAKE);
+    close_parent();
+    return rested_ms;
+}
+
+static void the_collector_sleeps_as_long_as_it_may(void)
+{
+    CHECK(sleep_of(false, 0, -1) == -1);
+    CHECK(sleep_of(false, 0, 50) == 50);
+    CHECK(sleep_of(true, 0, -1) == FL_TICK_MS);
+    CHECK(sleep_of(true, 3, 0) == 0);
+    CHECK(sleep_of(false, 1, -1) == FL_DOZE_MS);
+    CHECK(sleep_of(false, 2, 100) == FL_DOZE_MS);
+    CHECK(sleep_of(false, 2, 1) == 1);
+}
+
+static void lost_descriptors_end_the_wait(void)
+{
+    open_parent();
+    parent->collector_os = (struct fl_collector_os){NULL, note_rest, take_calls};
+    has_calls = false;
+    CHECK(!fl_collector_wait(parent, -1));
+    close_parent();
+}
+
+/* Only a collector that rests, with something to do, by the parent's own memory. */
+static void the_supervisor_rings_for_who_cannot(void)
+{
+    int resting, kicked, flagged;
+
+    for (resting = 0; resting < 2; resting++)
+        for (kicked = 0; kicked < 2; kicked++)
+            for (flagged = 0; flagged < 2; flagged++) {
+                open_parent();
+                atomic_store(&parent->resting, (uint64_t)resting);
+                atomic_store(&parent->kicked, (uint64_t)kicked);
+                if (flagged)
+                    fl_flag_set(region, 5);
+                fl_collector_nudge(parent);
+                CHECK(bells == (uint32_t)(resting && (kicked || flagged)));
+                close_parent();
+            }
+}
+
+/* ---- watching -------------------------------------------------------------------------------- */
+
+static void a_watcher_sees_its_slot_leave(void)
+{
+    uint32_t slot;
+
+    open_parent();
+    slot = publish_one();
+    fl_watch(parent, (int32_t)slot, 1, clock_ns + 10000);
+    CHECK(times_given_way >= 4); /* till the time was over */
+    claim(1, slot);
+    times_given_way = 0;
+    fl_watch(parent, (int32_t)slot, 1, clock_ns + 10000);
+    CHECK(times_given_way >= 4);
+    CHECK(fl_slot_finish(fl_slot_at(region, slot), 1, 1));
+    times_given_way = 0;
+    fl_watch(parent, (int32_t)slot, 1, clock_ns + 10000);
+    CHECK(!times_given_way);
+    fl_slots_release(parent, slot);
+    fl_slots_take(parent);
+    fl_slots_publish(parent, slot, &crew); /* another task: its own has ended */
+    fl_watch(parent, (int32_t)slot, 1, clock_ns + 10000);
+    CHECK(!times_given_way);
+    fl_flag_set(region, 3);
+    fl_watch(parent, -1, 0, clock_ns + 10000);
+    CHECK(!times_given_way);
+    close_parent();
+}
+
+static void who_loses_its_cpu_polls_no_more(void)
+{
+    open_parent();
+    parent->late_ns = 500000;
+    step_ns = 500000;
+    fl_watch(parent, -1, 0, clock_ns + 10000000);
+    CHECK(times_given_way > 1 && !fl_poll_contended(&parent->contended_until, clock_ns));
+    step_ns = 500001;
+    times_given_way = 0;
+    fl_watch(parent, -1, 0, clock_ns + 10000000);
+    CHECK(times_given_way == 1 && fl_poll_contended(&parent->contended_until, clock_ns));
+    CHECK(!fl_poll_contended(&parent->contended_until, clock_ns + FL_CONTENDED_NS));
+    step_ns = 1024;
+    close_parent();
+}
+
+int main(void)
+{
+    RUN(the_slot_used_last_is_taken_first);
+    RUN(only_words_of_ours_are_valid);
+    RUN(a_claim_that_its_worker_knows_nothing_of_is_forged);
+    RUN(who_runs_a_corrupted_slot);
+    RUN(what_nobody_has_can_be_taken_back);
+    RUN(only_what_runs_is_condemned);
+    RUN(workers_are_asked_for_while_there_are_cpus);
+    RUN(what_was_cancelled_is_no_work);
+    RUN(short_tasks_wake_nobody);
+    RUN(a_tick_says_how_many_are_missing);
+    RUN(the_collector_sleeps_as_long_as_it_may);
+    RUN(lost_descriptors_end_the_wait);
+    RUN(the_supervisor_rings_for_who_cannot);
+    RUN(a_watcher_sees_its_slot_leave);
+    RUN(who_loses_its_cpu_polls_no_more);
+    return verdict();
+}
