@@ -1205,9 +1205,7 @@ cdef class Pool:
     def worker_ended(self, uint32_t index):
         """The process is dead and not yet reaped: its pid must not be
         signalled by anybody from now on."""
-        fl_store(&self.region.states[index], fl_state_word(FL_GONE, 0, 0))
-        fl_store(&self.region.pids[index], 0)
-        self.parent.seats[index].ended = True
+        fl_burial_dead(&self.parent, index)
 
     cpdef bint worker_attached(self, uint32_t index) noexcept:
         """Whether it has found the region and serves."""
@@ -1227,54 +1225,39 @@ cdef class Pool:
     cdef int bury(self, uint32_t index, int pid, object exitcode) except -1:
         """A worker is dead: keep what it finished, fail what it ran, free what
         was condemned, ring those that it called and could not signal."""
-        cdef fl_slot *s
+        cdef fl_death death
+        cdef fl_verdict verdict
         cdef uint64_t word
         cdef uint32_t slot
-        cdef int32_t orphan
-        cdef bint crashed = False, expected = False
+        cdef int32_t waited
+        cdef bint crashed = False, expected = fl_burial_expected(&self.parent, index)
         cdef uint64_t done = fl_load(&self.region.blocks[index].tasks_done)
         self.intact()
+        death.worker = index
+        death.suspicious = exitcode == ABORTED
         for slot in range(self.region.plan.slots):
-            if self.parent.condemned[slot] == index + 1:
-                expected = True
             if self.futures[slot] == NULL:
                 continue
-            s = fl_slot_at(&self.region, slot)
-            word = fl_slot_look(s)
-            if not fl_slots_valid(&self.parent, slot, word):
+            death.blameless = exitcode == FL_EXIT_DESCRIPTORS and self.broken is None and not self.forced
+            verdict = fl_burial_judge(&self.parent, &death, slot, &word)
+            if verdict == FL_WILD:
                 self.corrupted(slot, word)
-            elif (fl_word_owner(word) == index + 1 or exitcode == ABORTED) and fl_slots_forged(&self.parent, slot, word):
-                self.corrupted(slot, word)
-            elif fl_word_owner(word) != index + 1:
-                continue
-            elif fl_word_state(word) == FL_DONE:
+            elif verdict == FL_KEPT:
                 self.finish(slot)
-            elif exitcode == FL_EXIT_DESCRIPTORS and not fl_slot_began(s) and self.broken is None and \
-                    not self.forced:
-                # It has left because of a task before this one: as if it had not claimed it.
+            elif verdict == FL_AGAIN:
                 (<CoreFuture>self.futures[slot]).started_ns = 0
-                fl_ring_publish(&self.region, slot, self.parent.generations)
-            else:
-                fl_slot_condemn(s, fl_word_generation(word), index)
+            elif verdict == FL_CRASHED:
                 expected = self.crash(slot, pid, exitcode) or expected
                 crashed = True
-        # Now those that were condemned, the corrupted ones of this burial too. By
-        # the parent's own record: what the words say by now may be anything.
-        for slot in range(self.region.plan.slots):
-            if self.parent.condemned[slot] == index + 1:
-                self.parent.condemned[slot] = 0
-                self.cool_down(slot)
-                self.free_slot(slot)
-        memset(&self.parent.seats[index], 0, sizeof(fl_seat))
-        memset(&self.region.blocks[index], 0, sizeof(fl_block))
-        fl_store(&self.region.orders[index], FL_ORDER_NONE)
+        # Now those that were condemned, the corrupted ones of this burial too.
+        waited = fl_burial_condemned(&self.parent, index, 0)
+        while waited >= 0:
+            self.cool_down(<uint32_t>waited)
+            self.free_slot(<uint32_t>waited)
+            waited = fl_burial_condemned(&self.parent, index, <uint32_t>waited + 1)
         fuload_release(self.bell.registry, self.bell.pidfds[index], True)
         self.bell.pidfds[index] = -1
-        self.parent.started -= 1
-        orphan = fl_bell_orphans(&self.region, 0, index + 1)
-        while orphan >= 0:
-            fuload_ring(self.bell.registry, self.bell.pidfds[orphan], self.bell.alarm)
-            orphan = fl_bell_orphans(&self.region, <uint32_t>orphan + 1, index + 1)
+        fl_burial_end(&self.parent, index)
         if self.closing and not self.unfinished:
             return 0
         if self.paused:

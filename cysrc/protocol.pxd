@@ -91,7 +91,6 @@ cdef extern from "protocol/message.h" nogil:
     uint32_t fl_word_state(uint64_t word)
     uint64_t fl_slot_look(fl_slot *s)
     uint64_t fl_slot_began(fl_slot *s)
-    bint fl_slot_condemn(fl_slot *s, uint32_t generation, uint32_t worker)
     void fl_flag_set(fl_region *r, uint32_t slot)
     uint64_t fl_flags_take(fl_region *r, uint32_t index)
     bint fl_flags_any(fl_region *r)
@@ -122,7 +121,6 @@ cdef extern from "protocol/message.h" nogil:
     bint fl_bell_call(fl_region *r, uint32_t index, uint32_t caller)
     bint fl_bell_ring(fl_region *r, fl_os *os, uint32_t caller)
     bint fl_bell_wanted(fl_region *r, fl_census *c)
-    int32_t fl_bell_orphans(fl_region *r, uint32_t begin, uint32_t caller)
     bint fl_collector_call(fl_region *r, fl_os *os)
 
     # message.h
@@ -225,3 +223,15 @@ cdef extern from "parent/slots.h" nogil:
     bint fl_slots_cancel(fl_parent *p, uint32_t slot)
     bint fl_slots_condemn(fl_parent *p, uint32_t slot, uint32_t *worker)
     void fl_slots_condemn_corrupted(fl_parent *p, uint32_t slot, uint32_t worker)
+
+cdef extern from "parent/burial.h" nogil:
+    ctypedef enum fl_verdict "enum fl_verdict":
+        FL_NOT_ITS, FL_WILD, FL_KEPT, FL_AGAIN, FL_CRASHED
+    ctypedef struct fl_death "struct fl_death":
+        uint32_t worker
+        bint suspicious, blameless
+    void fl_burial_dead(fl_parent *p, uint32_t worker)
+    fl_verdict fl_burial_judge(fl_parent *p, fl_death *d, uint32_t slot, uint64_t *word)
+    bint fl_burial_expected(fl_parent *p, uint32_t worker)
+    int32_t fl_burial_condemned(fl_parent *p, uint32_t worker, uint32_t begin)
+    void fl_burial_end(fl_parent *p, uint32_t worker)

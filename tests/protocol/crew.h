@@ -6,6 +6,7 @@
 #define CREW_H
 
 #include "check.h"
+#include "parent/burial.h"
 #include "parent/collector.h"
 #include "parent/slots.h"
 #include "parent/watch.h"

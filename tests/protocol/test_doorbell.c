@@ -449,15 +449,10 @@ static void a_dead_callers_calls_are_found(void)
     close_crew();
 }
 
-/* What the parent does at a burial. */
 static void bury(uint32_t index)
 {
-    int32_t orphan;
-
-    set_state(&crew, index, FL_GONE, 0);
-    for (orphan = fl_bell_orphans(region, 0, index + 1); orphan >= 0;
-         orphan = fl_bell_orphans(region, (uint32_t)orphan + 1, index + 1))
-        crew.parent.os.ring_worker(crew.parent.os.context, (uint32_t)orphan);
+    fl_burial_dead(&crew.parent, index);
+    fl_burial_end(&crew.parent, index);
     announce(&crew);
 }
 

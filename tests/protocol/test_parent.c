@@ -222,6 +222,75 @@ static void only_what_runs_is_condemned(void)
     close_parent();
 }
 
+/* ---- burials ---------------------------------------------------------------------------- */
+
+static enum fl_verdict judge(uint32_t slot, bool suspicious, bool blameless)
+{
+    struct fl_death death = {.worker = 1, .suspicious = suspicious, .blameless = blameless};
+    uint64_t word;
+    enum fl_verdict verdict = fl_burial_judge(parent, &death, slot, &word);
+
+    CHECK(verdict == FL_AGAIN || verdict == FL_CRASHED || word == fl_slot_look(fl_slot_at(region, slot)));
+    return verdict;
+}
+
+static void a_verdict_for_each_slot(void)
+{
+    uint32_t ready, others, done, runs, begun, wild, i;
+
+    open_parent();
+    ready = publish_one(), others = publish_one(), done = publish_one(), runs = publish_one(), begun = publish_one();
+    wild = publish_one();
+    set_word(others, fl_slot_word(1, 3, FL_RUNNING)); /* as if nobody knew of it */
+    set_word(done, fl_slot_word(1, 2, FL_DONE));
+    set_word(wild, fl_slot_word(9, 2, FL_RUNNING));
+    fl_burial_dead(parent, 1);
+    CHECK(state_of(&crew, 1) == FL_GONE && crew.places[1].ended && !atomic_load(&region->pids[1]));
+    CHECK(judge(ready, true, true) == FL_NOT_ITS);
+    CHECK(judge(others, false, true) == FL_NOT_ITS);
+    CHECK(judge(others, true, true) == FL_WILD);
+    CHECK(judge(done, true, true) == FL_KEPT);
+    CHECK(judge(wild, false, false) == FL_WILD);
+    set_word(runs, fl_slot_word(1, 2, FL_RUNNING));
+    CHECK(judge(runs, false, true) == FL_WILD); /* it did not say so */
+    set_block(1, runs);
+    CHECK(judge(runs, true, true) == FL_AGAIN);
+    CHECK(fl_slot_look(fl_slot_at(region, runs)) == fl_slot_word(2, 0, FL_READY) && crew.held[runs]);
+    CHECK(judge(runs, true, true) == FL_NOT_ITS);
+    set_block(1, begun);
+    set_word(begun, fl_slot_word(1, 2, FL_RUNNING));
+    fl_slot_at(region, begun)->started_ns = 5;
+    CHECK(judge(begun, true, true) == FL_CRASHED);
+    CHECK(fl_slot_look(fl_slot_at(region, begun)) == fl_slot_word(1, 2, FL_CONDEMNED));
+    CHECK(!crew.condemned[begun]);
+    for (i = 0; i < LENGTH(rung); i++)
+        rung[i] = 99;
+    set_state(&crew, 3, FL_ASLEEP, 1);
+    CHECK(fl_bell_call(region, 3, 2));
+    atomic_store(&region->orders[1], FL_ORDER_END);
+    fl_burial_end(parent, 1);
+    CHECK(rings == 1 && rung[0] == 3);
+    CHECK(parent->started == WORKERS - 1 && !crew.places[1].taken && !crew.places[1].ended);
+    CHECK(!atomic_load(&region->blocks[1].slot) && atomic_load(&region->orders[1]) == FL_ORDER_NONE);
+    CHECK(crew.places[0].taken && crew.places[2].taken);
+    close_parent();
+}
+
+static void what_was_condemned_comes_back_at_its_workers_burial(void)
+{
+    open_parent();
+    CHECK(!fl_burial_expected(parent, 1));
+    crew.condemned[2] = 2;
+    crew.condemned[3] = 1;
+    crew.condemned[CREW_SLOTS - 1] = 2;
+    CHECK(fl_burial_expected(parent, 1) && fl_burial_expected(parent, 0) && !fl_burial_expected(parent, 2));
+    CHECK(fl_burial_condemned(parent, 1, 0) == 2);
+    CHECK(fl_burial_condemned(parent, 1, 3) == CREW_SLOTS - 1);
+    CHECK(fl_burial_condemned(parent, 1, 0) == -1);
+    CHECK(crew.condemned[3] == 1);
+    close_parent();
+}
+
 /* ---- the collector ------------------------------------------------------------------------- */
 
 static void workers_are_asked_for_while_there_are_cpus(void)
@@ -451,6 +520,8 @@ int main(void)
     RUN(who_runs_a_corrupted_slot);
     RUN(what_nobody_has_can_be_taken_back);
     RUN(only_what_runs_is_condemned);
+    RUN(a_verdict_for_each_slot);
+    RUN(what_was_condemned_comes_back_at_its_workers_burial);
     RUN(workers_are_asked_for_while_there_are_cpus);
     RUN(what_was_cancelled_is_no_work);
     RUN(short_tasks_wake_nobody);

@@ -16,7 +16,7 @@ static uint32_t signals[WORKERS]; /* pending, of this life */
 static uint32_t lives[WORKERS];
 static bool alive[WORKERS], buried[WORKERS];
 static bool reachable = true; /* by the parent: it holds their pidfds */
-static uint32_t served[CREW_SLOTS], crashed[CREW_SLOTS], deaths;
+static uint32_t served[CREW_SLOTS], crashed[CREW_SLOTS], collected[CREW_SLOTS], deaths;
 static uint64_t ticks, bell, bell_rings, bell_sleeps;
 
 static uint64_t fake_now(void *unused)
@@ -100,32 +100,53 @@ static bool has_unburied(uint32_t unused)
     return false;
 }
 
-static void fail_its_tasks(uint32_t worker)
+static void take_finished(uint32_t slot);
+
+/* What Pool does at a burial: a verdict for each slot. */
+static void judge_its_slots(const struct fl_death *death)
 {
     uint32_t slot;
+    uint64_t word;
 
     for (slot = 0; slot < CREW_SLOTS; slot++) {
-        struct fl_slot *s = fl_slot_at(region, slot);
-        uint64_t word = fl_slot_look(s);
-
-        if (fl_word_owner(word) != worker + 1 || fl_word_state(word) != FL_RUNNING)
+        if (!crew.held[slot])
             continue;
-        CHECK(fl_slot_condemn(s, fl_word_generation(word), worker));
-        crashed[slot]++;
+        switch (fl_burial_judge(&crew.parent, death, slot, &word)) {
+        case FL_KEPT:
+            take_finished(slot);
+            CHECK(collected[slot]);
+            break;
+        case FL_CRASHED:
+            crew.held[slot] = NULL;
+            crashed[slot]++;
+            fl_slots_release(&crew.parent, slot);
+            break;
+        case FL_WILD:
+            CHECK(false);
+            break;
+        default:
+            break;
+        }
     }
 }
 
-/* Pool.worker_ended and Pool.bury in cysrc/pool.pxi. */
+static bool blameless;
+static uint32_t given_back[CREW_SLOTS];
+
 static void bury(uint32_t worker)
 {
-    int32_t orphan;
+    struct fl_death death = {.worker = worker, .suspicious = true, .blameless = blameless};
+    int32_t slot;
 
     buried[worker] = true;
-    atomic_store(&region->states[worker], fl_state_word(FL_GONE, 0, 0));
-    fail_its_tasks(worker);
-    for (orphan = fl_bell_orphans(region, 0, worker + 1); orphan >= 0;
-         orphan = fl_bell_orphans(region, (uint32_t)orphan + 1, worker + 1))
-        fake_ring(NULL, (uint32_t)orphan);
+    fl_burial_dead(&crew.parent, worker);
+    judge_its_slots(&death);
+    for (slot = fl_burial_condemned(&crew.parent, worker, 0); slot >= 0;
+         slot = fl_burial_condemned(&crew.parent, worker, (uint32_t)slot + 1)) {
+        given_back[slot]++;
+        fl_slots_release(&crew.parent, (uint32_t)slot);
+    }
+    fl_burial_end(&crew.parent, worker);
     announce(&crew);
 }
 
@@ -144,7 +165,7 @@ static void bury_the_dead(void)
 
 /* ---- the collector -------------------------------------------------------------------------- */
 
-static uint32_t collected[CREW_SLOTS], announced, heard, timeouts_left;
+static uint32_t announced, heard, timeouts_left;
 static bool locked; /* the interpreter's lock */
 
 static bool is_unlocked(uint32_t unused)
@@ -282,7 +303,9 @@ static void reset(uint32_t cpus, uint64_t looks)
     connect_parent(&crew, (struct fl_os){NULL, fake_now, NULL, fake_ring, fake_bell, give_way});
     crew.parent.collector_os = (struct fl_collector_os){NULL, fake_rest, fake_take_calls};
     memset(collected, 0, sizeof collected);
+    memset(given_back, 0, sizeof given_back);
     announced = heard = timeouts_left = 0;
+    blameless = false;
     locked = false;
     crew.run = run_task;
     memset(served, 0, sizeof served);
@@ -300,7 +323,7 @@ static void judge_tasks(void)
     for (slot = 0; slot < tasks; slot++) {
         uint32_t state = fl_word_state(fl_slot_look(fl_slot_at(region, slot)));
 
-        CHECK(state == (crashed[slot] ? FL_CONDEMNED : collected[slot] ? FL_FREE : FL_DONE));
+        CHECK(state == (crashed[slot] || collected[slot] ? FL_FREE : FL_DONE));
         CHECK(crashed[slot] ? served[slot] <= 1 : served[slot] == 1);
     }
 }
@@ -474,6 +497,8 @@ static void start_again(uint32_t worker)
     crew.seats[worker].relays = 0;
     signals[worker] = 0;
     atomic_store(&region->states[worker], fl_state_word(FL_STARTING, 0, 0));
+    crew.places[worker].taken = true;
+    crew.parent.started++;
     alive[worker] = true;
     lives[worker]++;
 }
@@ -713,7 +738,7 @@ static void publish_cancel_and_repack(uint32_t unused)
     for (slot = 0; slot + 1 < tasks; slot++)
         publish_and_announce(&crew, slot);
     for (slot = 0; slot + 1 < tasks; slot += 2)
-        cancelled[slot] = fl_slot_cancel(fl_slot_at(region, slot), crew.generations[slot]);
+        cancelled[slot] = fl_slots_cancel(&crew.parent, slot);
     fl_ring_repack(region, crew.generations, true);
     publish_and_announce(&crew, tasks - 1);
     bury_the_dead();
@@ -749,7 +774,7 @@ static void judge_cancelling(void)
         uint64_t word = fl_slot_look(fl_slot_at(region, slot));
 
         CHECK(fl_word_generation(word) == crew.generations[slot]);
-        CHECK(fl_word_state(word) == (cancelled[slot] ? FL_FREE : crashed[slot] ? FL_CONDEMNED : FL_DONE));
+        CHECK(fl_word_state(word) == (cancelled[slot] || crashed[slot] || collected[slot] ? FL_FREE : FL_DONE));
         CHECK(crashed[slot] ? served[slot] <= 1 : served[slot] == !cancelled[slot]);
     }
     judge_sleepers();
@@ -870,6 +895,99 @@ static void a_task_is_condemned_or_ends(void)
         cpus = workers;
         explore(stage_condemning, judge_condemning, (struct limits){2, 0, 0});
     }
+}
+
+/* ---- burials ---------------------------------------------------------------------------------- */
+
+/* A task of its pool has closed the descriptors: it has claimed the next one, and leaves. */
+static void claim_and_leave(uint32_t worker)
+{
+    struct seat *seat = &crew.seats[worker];
+    uint32_t generation;
+
+    seat->cursor = fl_ring_head(region);
+    fl_ring_claim(region, worker, &seat->cursor, &generation);
+    die(worker);
+}
+
+static void stage_a_blameless_death(void)
+{
+    reset(cpus, 0);
+    blameless = true;
+    join(publish_all, 0, NULL);
+    join(claim_and_leave, 0, NULL);
+    join(work, 1, NULL);
+}
+
+static void judge_blameless(void)
+{
+    uint32_t slot;
+
+    judge_tasks();
+    for (slot = 0; slot < tasks; slot++)
+        CHECK(!crashed[slot] && served[slot] == 1);
+}
+
+static void what_had_not_begun_is_for_others(void)
+{
+    workers = cpus = 2;
+    for (tasks = 1; tasks <= 2; tasks++)
+        explore(stage_a_blameless_death, judge_blameless, (struct limits){3 - tasks, 0, 1});
+}
+
+static uint32_t doomed;
+
+static bool doomed_is_dead(uint32_t unused)
+{
+    (void)unused;
+    return !alive[doomed];
+}
+
+/* The slot of a condemned task is no other's before its worker is buried. */
+static void condemn_and_publish_again(uint32_t unused)
+{
+    uint32_t worker;
+
+    (void)unused;
+    publish_and_announce(&crew, 0);
+    condemned_by_parent[0] = fl_slots_condemn(&crew.parent, 0, &worker);
+    if (!condemned_by_parent[0])
+        return;
+    doomed = worker;
+    if (alive[worker])
+        wait_until(doomed_is_dead);
+    bury(worker);
+    CHECK(given_back[0] == 1 && !crew.condemned[0] && !crashed[0] && !collected[0]);
+    served[0] = 0;
+    publish_and_announce(&crew, 0);
+}
+
+static void stage_a_condemned_task(void)
+{
+    uint32_t i;
+
+    reset(cpus, 0);
+    condemned_by_parent[0] = false;
+    join(condemn_and_publish_again, 0, NULL);
+    for (i = 0; i < workers; i++)
+        join(work, i, die);
+}
+
+static void judge_a_condemned_task(void)
+{
+    uint32_t state = fl_word_state(fl_slot_look(fl_slot_at(region, 0)));
+
+    if (given_back[0] && deaths == 1)
+        CHECK(served[0] == 1 && state == FL_DONE);
+    else if (condemned_by_parent[0])
+        CHECK(given_back[0] || state == FL_CONDEMNED);
+}
+
+static void a_condemned_slot_is_given_back_at_the_burial(void)
+{
+    tasks = 1;
+    workers = cpus = 2;
+    explore(stage_a_condemned_task, judge_a_condemned_task, (struct limits){2, 1, 0});
 }
 
 /* ---- leaving -------------------------------------------------------------------------------------- */
@@ -1051,6 +1169,8 @@ int main(void)
     RUN(moved_tasks_are_not_lost);
     RUN(honest_words_are_believed);
     RUN(a_task_is_condemned_or_ends);
+    RUN(what_had_not_begun_is_for_others);
+    RUN(a_condemned_slot_is_given_back_at_the_burial);
     RUN(everybody_leaves_when_told);
     RUN(no_flag_is_left_over);
     RUN(no_kick_is_left_over);
