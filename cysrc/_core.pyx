@@ -4,15 +4,23 @@
 
 The path of a task, and where each step stands:
 
-    submit()                    pool.pxi       Pool.submit
-      what kind of callable     callables.pxi  Callable, described once a pool
-      arguments into bytes      arguments.pxi  C values and buffers; maps.pxi  many of them;
-                                pickle.pxi     Python objects
-      a slot, or the queue      slots.pxi      place, publish, ring the doorbell
+    submit()                    pool.pxi       Pool.submit_task
+      may it come in            door.pxi       open, full, or turned away
+      what kind of callable     catalogue.pxi  described once per pool
+                                types.pxi      ctypes' declarations; library.pxi  where a function lives
+      arguments into bytes      pack.pxi       cells.pxi, buffers.pxi  C values; frames.pxi  pickles;
+                                arrays.pxi     many calls in one request
+      a slot, or the queue      slots.pxi      reserve, publish; queue.pxi, windows.pxi
+      ring the doorbell         csrc/parent    collector.h, slots.h; bell.pxi  the system's part
     the worker runs it          csrc/worker
-    result()                    future.pxi     CoreFuture: watch, sleep, outcome
-      finished slots            collect.pxi    flags, reply out of the slot, future resolved
+    result()                    future.pxi     waiting.pxi  poll, sleep
+      what has finished         turn.pxi       flags; the collector's turn
+      take the reply            pool.pxi       Pool.finish; reply.pxi  out of the slot
+      the future has ended      ending.pxi     store, announce, call back; counts.pxi
       bytes into a value        unpack.pxi     only when somebody looks
+    a worker dies               crew.pxi       what the supervisor's thread tells and asks
+                                burial.pxi     what becomes of its tasks
+                                look.pxi, verdicts.pxi  what no worker may have written
 
 Everything here runs under the interpreter's lock, except the waits. No code of
 the user's runs between taking a slot and publishing it, nor while a future is
@@ -69,13 +77,43 @@ def say(log, text, *args):
         pass
 
 
-include "region.pxi"
+cdef class Pool
+cdef class CoreFuture
+cdef class Submitter
+
+include "memory.pxi"
 include "registry.pxi"
+include "bell.pxi"
 include "copies.pxi"
 include "names.pxi"
+include "threads.pxi"
 include "interrupt.pxi"
+include "roster.pxi"
 include "start.pxi"
-include "callables.pxi"
+include "types.pxi"
+include "library.pxi"
+include "catalogue.pxi"
+include "buffers.pxi"
+include "cells.pxi"
+include "frames.pxi"
+include "queue.pxi"
+include "counts.pxi"
+include "door.pxi"
+include "ending.pxi"
+include "waiting.pxi"
 include "future.pxi"
-include "pool.pxi"
+include "unpack.pxi"
+include "reply.pxi"
+include "windows.pxi"
+include "verdicts.pxi"
+include "cancel.pxi"
+include "deadlines.pxi"
+include "burial.pxi"
+include "crew.pxi"
+include "look.pxi"
+include "turn.pxi"
 include "slots.pxi"
+include "pack.pxi"
+include "arrays.pxi"
+include "pool.pxi"
+include "submitter.pxi"

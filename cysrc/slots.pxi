@@ -1,4 +1,4 @@
-# Slots, the queue in front of them, and the doorbell.
+# Places for tasks: a slot, or the queue in front of the slots.
 #
 # A task has a place: a slot, or (more tasks than slots) a packed piece of
 # memory in the queue. `reserve` gives one, the caller writes the request
@@ -6,72 +6,10 @@
 # the place is taken. A long copy lets other threads run, so commit() may still
 # refuse the task; from there on all is C, and nothing can cut it short.
 
-cdef inline char *task_bytes(Task *t) noexcept nogil:
-    return <char *>(t + 1)
-
-
-cdef c_bool ring_worker(void *context, uint32_t index) noexcept nogil:
-    cdef Bell *bell = <Bell *>context
-    return fuload_ring(bell.registry, bell.pidfds[index], bell.alarm)
-
-
-cdef void ring_collector(void *context) noexcept nogil:
-    cdef uint64_t one = 1
-    cdef Bell *bell = <Bell *>context
-    if fuload_is_ours(bell.registry, bell.fd):
-        while write(bell.fd, &one, sizeof(one)) < 0 and errno == EINTR:
-            pass
-
-
-cdef uint64_t now(void *context) noexcept nogil:
-    return fl_now()
-
-
-cdef void give_way(void *context) noexcept nogil:
-    sched_yield()
-
-
-cdef void rest(void *context, int most_ms) noexcept nogil:
-    """The collector's sleep."""
-    cdef Bell *bell = <Bell *>context
-    cdef pollfd p[2]
-    p[0].fd = bell.fd
-    p[0].events = POLLIN
-    # Hangs up when somebody closes all descriptors.
-    p[1].fd = bell.far
-    p[1].events = p[0].revents = p[1].revents = 0
-    poll(p, 2, most_ms if most_ms >= 0 else LONGEST_SLEEP_MS)
-    if p[0].revents & POLLNVAL or p[1].revents:
-        bell.lost = True
-
-
-cdef c_bool take_calls(void *context) noexcept nogil:
-    cdef uint64_t count
-    cdef Bell *bell = <Bell *>context
-    if bell.lost or not fuload_is_ours(bell.registry, bell.fd):
-        bell.lost = True
-        return False
-    read(bell.fd, &count, sizeof(count))
-    return True
-
-
-cdef c_bool ask_worker(void *pool) noexcept:
-    return (<Pool>pool).start_worker()
-
-
-cdef void connect(Pool pool) noexcept:
-    """The parent's half to its region and to the system."""
-    cdef fl_parent *p = &pool.parent
-    p.region = &pool.region
-    p.os.context = p.collector_os.context = &pool.bell
-    p.os.now = now
-    p.os.ring_worker = ring_worker
-    p.os.ring_collector = ring_collector
-    p.os.give_way = give_way
-    p.collector_os.rest = rest
-    p.collector_os.take_calls = take_calls
-    p.ask_worker = ask_worker
-    p.pool = <PyObject *>pool
+cdef struct Place:
+    char *at
+    int32_t slot       # or -1
+    Task *task
 
 
 cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
@@ -79,12 +17,12 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef uint32_t slot
     cdef uint64_t touched
     cdef int number
-    pool.still_open()  # pickling runs code of the user's, and other threads
+    still_open(pool)  # pickling runs code of the user's, and other threads
     if not pool.recruited:
         pool.crew.recruit()
-        pool.still_open()
+        still_open(pool)
     if size > pool.max_payload:
-        raise pool.too_large("the request", size)
+        raise too_large(pool, "the request", size)
     if not pool.parent.free_count and (pool.queued & 31) == 0:
         pool.collect()
     if pool.parent.free_count and pool.first == NULL and not pool.paused:
@@ -131,7 +69,7 @@ cdef object no_pages(uint64_t size, int number):
 cdef char *request_area(Pool pool, uint32_t slot, uint64_t size) except NULL:
     if size <= pool.region.plan.slot_size:
         return fl_slot_area(&pool.region, slot, FL_REQUEST)
-    return pool.map_window(slot, FL_REQUEST, size)
+    return map_window(pool, slot, FL_REQUEST, size)
 
 
 cdef int commit(Pool pool, Place *place, CoreFuture future, uint32_t function, uint16_t kind,
@@ -154,9 +92,9 @@ cdef void hand_over(Pool pool, Place *place, CoreFuture future, uint32_t functio
     future.submitted_ns = fl_now()
     future.pool = pool
     Py_INCREF(future)
-    pool.count_begin(future)
+    count_begin(pool, future)
     if future.limit_ns:
-        pool.limit(future)
+        limit(pool, future)
     pool.look_after(future.submitted_ns)
     if task == NULL:
         publish(pool, <uint32_t>place.slot, <PyObject *>future, function, kind, size)
@@ -183,12 +121,12 @@ cdef int prepare(Pool pool, Place *place, CoreFuture future, uint32_t function, 
     if place.task == NULL and future.retries:
         future.again = copy_request(place, size)
         describe_request(future.again, future, function, kind)
-    pool.still_open()
+    still_open(pool)
     if pool.paused and place.task == NULL:
         # A worker that is about to die must not claim it: it waits in the queue.
         place.task = future.again if future.again != NULL else copy_request(place, size)
         future.again = NULL
-        pool.free_slot(<uint32_t>place.slot)
+        free_slot(pool, <uint32_t>place.slot)
     return 0
 
 
@@ -197,38 +135,10 @@ cdef void give_back(Pool pool, Place *place) noexcept:
     if place.task != NULL:
         free(place.task)
     elif not pool.gone():
-        pool.free_slot(<uint32_t>place.slot)
+        free_slot(pool, <uint32_t>place.slot)
         if pool.first != NULL:
             pool.kick()
     pool.leave_region()
-
-
-cdef Task *copy_request(Place *place, uint64_t size) except NULL:
-    """For another try (what stands in the slot its task may change), or for the queue."""
-    cdef Task *task = <Task *>malloc(sizeof(Task) + size)
-    if task == NULL:
-        raise MemoryError(f"no memory for a copy of a request of {size} bytes")
-    task.size = size
-    copy_in(task_bytes(task), place.at, size)
-    return task
-
-
-cdef void describe_request(Task *task, CoreFuture future, uint32_t function, uint16_t kind) noexcept:
-    task.future = <PyObject *>future
-    task.function = function
-    task.kind = kind
-
-
-cdef void push_first(Pool pool, Task *task) noexcept:
-    """To the front of the queue."""
-    task.before = NULL
-    task.after = pool.first
-    if pool.first != NULL:
-        pool.first.before = task
-    else:
-        pool.last = task
-    pool.first = task
-    pool.queued += 1
 
 
 cdef void publish(Pool pool, uint32_t slot, PyObject *future, uint32_t function, uint16_t kind,
@@ -244,55 +154,4 @@ cdef void publish(Pool pool, uint32_t slot, PyObject *future, uint32_t function,
     (<CoreFuture>future).asked = kind
     fl_slots_publish(&pool.parent, slot, future)
     if pool.region.windows > FL_MOST_WINDOWS:
-        pool.shed(slot)
-
-
-cdef int feed(Pool pool) except -1:
-    """From the queue into free slots."""
-    cdef Task *task
-    cdef CoreFuture future
-    cdef uint32_t slot, count = 0
-    cdef uint64_t touched
-    cdef int number
-    cdef char *at
-    while pool.parent.free_count and pool.first != NULL and not pool.paused:
-        task = pool.first
-        future = <CoreFuture>task.future
-        slot = fl_slots_next(&pool.parent)
-        touched = pool.warm[2 * slot]
-        try:
-            at = request_area(pool, slot, task.size)
-            number = provide(pool, slot, touched, task.size)
-            if number:
-                raise no_pages(task.size, number)
-        except (OSError, MemoryError) as error:
-            # To make the error other threads have run, which may have seen to it.
-            if future.task == task:
-                pool.withdraw(future)
-                future.settle(HAS_EXCEPTION, error)
-            continue
-        fl_copy(at, task_bytes(task), task.size)
-        fl_slots_take(&pool.parent)
-        unlink_task(pool, task)
-        future.task = NULL
-        publish(pool, slot, task.future, task.function, task.kind, task.size)
-        if future.retries:
-            future.again = task
-        else:
-            free(task)
-        count += 1
-    if count:
-        fl_announce(&pool.parent, count)
-    return 0
-
-
-cdef void unlink_task(Pool pool, Task *task) noexcept:
-    if task.before != NULL:
-        task.before.after = task.after
-    else:
-        pool.first = task.after
-    if task.after != NULL:
-        task.after.before = task.before
-    else:
-        pool.last = task.before
-    pool.queued -= 1
+        shed(pool, slot)

@@ -14,9 +14,6 @@ cdef extern from "parent/start.h":
     bint fl_start(fl_start_one *s) nogil
 
 
-cdef class Pool
-
-
 cdef class Texts:
     """The char ** of some bytes; they must live as long. One place is spare."""
     cdef list texts

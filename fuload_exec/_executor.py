@@ -13,8 +13,8 @@ from concurrent.futures import Executor
 from types import EllipsisType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import _core, _supervisor
 from . import _parameters as parameters
-from . import _supervisor
 from ._arrays import NativeMap, check_iterables, map_array
 from ._core import Pool, Submitter, item_formats, passage, region_possible
 from ._descriptors import Lender
@@ -187,7 +187,7 @@ class _PoolExecutor(Submitter, Executor):
         0
         1
         """
-        workers, totals = self._pool.snapshot()
+        workers, totals = _core.snapshot(self._pool)
         return PoolStats(tuple(WorkerStats(*w) for w in workers), **totals)
 
     @property
@@ -226,7 +226,7 @@ class _PoolExecutor(Submitter, Executor):
     def _force(self, number: signal.Signals) -> None:
         if self._pool.owner == os.getpid():
             self.shutdown(wait=False, cancel_futures=True)
-            self._pool.cancel_all(begun=True)
+            _core.cancel_all(self._pool, begun=True)
             self._crew.end_all(number)
 
 
@@ -371,7 +371,7 @@ class FuloadExecutor(_PoolExecutor):
         with passage:
             pool.closing = True
             if cancel_futures:
-                pool.cancel_all()
+                _core.cancel_all(pool)
             self._crew.close()  # whole, or the next shutdown() does it
             self._ended.detach()
             if wait:

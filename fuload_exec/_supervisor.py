@@ -256,7 +256,7 @@ class Supervisor:
                 if not crew.holds_descriptors():
                     self.lose()
                     return
-                if crew.pool.nudge():
+                if _core.nudge(crew.pool):
                     self.looking = True
                 crew.look_at_interpreters()
             _core.sigint_check()

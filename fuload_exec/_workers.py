@@ -134,7 +134,7 @@ class Crew:
         if "team" not in self.__dict__:
             collector = _supervisor.Thread(f"fuload-collector-{self.pool.name}")
             mine = _supervisor.enlist(self), collector
-            needed = _core.settle(self.__dict__, "team", mine, collector.start, (collector, self._collect))
+            needed = _core.decide(self.__dict__, "team", mine, collector.start, (collector, self._collect))
             if not needed and self.over:
                 _supervisor.dismiss(self)
         self.pool.recruited = True
@@ -178,7 +178,7 @@ class Crew:
     def announce(self) -> None:
         """Who waits for what an interrupt has cancelled hears of it now."""
         if self.handle_sigint:
-            self.pool.announce_settled()
+            _core.announce_settled(self.pool)
 
     def close(self) -> None:
         """No more tasks will come: end when those submitted have ended. A
@@ -188,7 +188,7 @@ class Crew:
         self.check()
 
     def pids(self) -> list[int]:
-        return sorted(self.pool.pids())
+        return sorted(_core.pids(self.pool))
 
     def join(self) -> None:
         """Wait until every worker is reaped and the threads have ended; the
@@ -210,7 +210,7 @@ class Crew:
         self.pool.collector_runs()
         while not self.over:
             try:
-                self.pool.work()
+                _core.work(self.pool)
             except BaseException:
                 _core.say(_core.LOGGER.exception, "the collector goes on after an error")
             if self.pool.lost and not self.over:
@@ -219,7 +219,7 @@ class Crew:
                 self.supervisor.call(self.supervisor.lose)
                 self.given_up.wait()
         try:
-            self.pool.work(0)  # callbacks of what ended last
+            _core.work(self.pool, 0)  # callbacks of what ended last
         finally:
             self._finish()
 
@@ -251,7 +251,7 @@ class Crew:
             return
         if self.lender.fd not in self.supervisor.watched:
             self.supervisor.watch(self.lender.fd, self._lend)
-        for index in self.pool.take_doomed():
+        for index in _core.take_doomed(self.pool):
             if index in self.workers:
                 self._send(self.workers[index], signal.SIGKILL)
         self._start_wanted()
@@ -271,12 +271,12 @@ class Crew:
 
     def _start_wanted(self) -> None:
         if self.leaving:
-            self.pool.want_nobody()
+            _core.want_nobody(self.pool)
         if self.pool.wanted and self.supervisor is not None and not self.holds_descriptors():
             self.supervisor.lose()  # a worker would inherit somebody else's
             return
         while self.pool.wanted and not self.over and self.start_again <= time.monotonic():
-            self._start(self.pool.take_wanted(_AT_ONCE))
+            self._start(_core.take_wanted(self.pool, _AT_ONCE))
 
     def _start(self, indexes: list[int]) -> None:
         started = 0
@@ -291,7 +291,7 @@ class Crew:
             self._not_started(indexes[started:], error)
         else:
             self.failing_since = 0.0
-            self.pool.want_again(indexes[started:])
+            _core.want_again(self.pool, indexes[started:])
 
     def _room(self, wanted: int) -> int:
         """How many workers may be started: some descriptors are left to the
@@ -340,7 +340,7 @@ class Crew:
             self.attaching[index] = time.monotonic() + _ATTACH_GRACE
         registered = False
         try:
-            self.pool.worker_started(index, worker.pid, worker.pidfd)
+            _core.worker_started(self.pool, index, worker.pid, worker.pidfd)
             registered = True
             self.supervisor.watch(worker.pidfd, lambda: self._on_death(index))
         except OSError:
@@ -363,13 +363,13 @@ class Crew:
         self.failing_since = self.failing_since or now
         waited = now - self.failing_since
         if passing and not self.workers and waited < _START_PATIENCE:
-            self.pool.want_again(indexes)
+            _core.want_again(self.pool, indexes)
             self.start_again = now + min(0.02 + waited / 4, 0.5)
             return
         self.failing_since = 0.0
         said = str(error) + (f", for {_START_PATIENCE:g} seconds" if passing and not self.workers else "")
         for index in indexes:
-            self.pool.worker_not_started(index, said)
+            _core.worker_not_started(self.pool, index, said)
 
     def _error_file(self) -> tuple[int, int]:
         """Where a worker program's standard error goes until it has attached,
@@ -413,7 +413,7 @@ class Crew:
 
     def _order_end(self, worker: Worker, why: str) -> None:
         index = next(i for i, w in self.workers.items() if w is worker)
-        self.pool.order_end(index)
+        _core.order_end(self.pool, index)
         self.ordered.setdefault(worker, (time.monotonic() + _ORDER_GRACE, why))
 
     def _give_up(self, worker: Worker, why: str) -> None:
@@ -426,7 +426,7 @@ class Crew:
         self.supervisor.unwatch(worker.pidfd)
         del self.workers[index]
         self._forget(index, worker)
-        self.pool.worker_left_behind(said)
+        _core.worker_left_behind(self.pool, said)
         self._check()
 
     def _forget(self, index: int, worker: Worker) -> None:
@@ -441,9 +441,9 @@ class Crew:
         exited = worker is not None and self._await_exit(worker, wait)
         if worker is None or not exited:
             return  # the event was that of a descriptor that had this number before
-        self.ever_attached = self.ever_attached or self.pool.worker_attached(index)
-        silent = index in self.pool.silent_interpreters()
-        self.pool.worker_ended(index)
+        self.ever_attached = self.ever_attached or _core.worker_attached(self.pool, index)
+        silent = index in _core.silent_interpreters(self.pool)
+        _core.worker_ended(self.pool, index)
         exitcode = self._reap(worker)
         if worker.pidfd in self.supervisor.watched:
             self.supervisor.unwatch(worker.pidfd)
@@ -454,12 +454,12 @@ class Crew:
         if silent:
             self._bury_interpreter(index, worker, exitcode)
         else:
-            self.pool.worker_reaped(index, worker.pid, exitcode, complaint)
+            _core.worker_reaped(self.pool, index, worker.pid, exitcode, complaint)
         self._check()
 
     def _bury_interpreter(self, index: int, worker: Worker, exitcode: int | None) -> None:
         """What was exec'ed for Python tasks has ended before it was heard of."""
-        program = self.pool.interpreter_program()
+        program = _core.interpreter_program(self.pool)
         if worker.late:
             said = f"did not start within {_INTERPRETER_GRACE:g} seconds: is it a Python interpreter?"
         else:
@@ -468,7 +468,7 @@ class Crew:
         if self.failed_interpreters >= 0 and (worker.late or exitcode is None or exitcode >= 0):
             self.failed_interpreters += 1
             refuse = worker.late or self.failed_interpreters >= _FAILED_INTERPRETERS
-        self.pool.worker_reaped(index, worker.pid, exitcode, None, f"the program {program!r} {said}", refuse)
+        _core.worker_reaped(self.pool, index, worker.pid, exitcode, None, f"the program {program!r} {said}", refuse)
 
     def look_at_interpreters(self) -> None:
         """Is there one that is none? Called often while there are tasks: what
@@ -476,8 +476,8 @@ class Crew:
         now = time.monotonic()
         passed = min(now - self.looked_at, 0.2)
         self.looked_at = now
-        silent = self.pool.silent_interpreters()
-        if self.failed_interpreters >= 0 and any(map(self.pool.runs_python, self.workers)):
+        silent = _core.silent_interpreters(self.pool)
+        if self.failed_interpreters >= 0 and any(_core.runs_python(self.pool, index) for index in self.workers):
             self.failed_interpreters = -1
         for index in silent:
             worker = self.workers.get(index)
@@ -523,12 +523,12 @@ class Crew:
     def interrupt(self) -> set[Worker]:
         """Ctrl-C: cancel everything, then the workers leave or are killed. Who
         they are."""
-        self.pool.want_nobody()
+        _core.want_nobody(self.pool)
         self.failing_since = 0.0
-        self.pool.interrupt()
+        _core.interrupt(self.pool)
         # A C worker has no handler for SIGINT that could cut a task's sleep short.
         for index, worker in list(self.workers.items()):
-            self._send(worker, signal.SIGINT if self.pool.runs_python(index) else signal.SIGTERM)
+            self._send(worker, signal.SIGINT if _core.runs_python(self.pool, index) else signal.SIGTERM)
         self._doom(_INTERRUPT_GRACE)
         return set(self.workers.values())
 
@@ -545,7 +545,7 @@ class Crew:
             worker.close()
         self.workers.clear()
         self.pool.abandon(reason)
-        self.pool.announce_settled()
+        _core.announce_settled(self.pool)
         self.over = True
         self.given_up.happen()
 
@@ -567,9 +567,9 @@ class Crew:
     def on_deadline(self) -> None:
         now = time.monotonic()
         if 0 < self.pool.look_at_ns / 1e9 <= now:
-            self.pool.end_overdue()
+            _core.end_overdue(self.pool)
         for index in [i for i, due in self.attaching.items() if due and due <= now]:
-            if self.pool.worker_attached(index):
+            if _core.worker_attached(self.pool, index):
                 self.ever_attached = True
                 del self.attaching[index]
             else:

@@ -224,19 +224,15 @@ def test_workers_that_cannot_be_registered_are_ended(program):
     """As above, a step earlier. All that are started in one go are in the books."""
     p = program("""
 import errno
-unregistered = []
-class FailingTwice:
-    def __init__(self, pool):
-        self._pool = pool
-    def __getattr__(self, name):
-        return getattr(self._pool, name)
-    def worker_started(self, index, pid, pidfd):
-        if len(unregistered) < 2:
-            unregistered.append(pid)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._pool.worker_started(index, pid, pidfd)
+from fuload_exec import _core
+unregistered, worker_started = [], _core.worker_started
+def failing_twice(pool, index, pid, pidfd):
+    if len(unregistered) < 2:
+        unregistered.append(pid)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    worker_started(pool, index, pid, pidfd)
+_core.worker_started = failing_twice
 with FuloadExecutor(4, max_retries=5) as executor:
-    executor._crew.pool = FailingTwice(executor._pool)
     futures = [executor.submit(libc.usleep, 10_000) for _ in range(20)]
     report(results=[future.result(timeout=20) for future in futures],
            serves=until(lambda: len(unregistered) == 2 and not set(executor.worker_pids) & set(unregistered)))

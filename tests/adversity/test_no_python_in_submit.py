@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fuload_exec import FuloadExecutor
+from fuload_exec import FuloadExecutor, _core
 
 
 def late_calls(pool, submit):
@@ -45,7 +45,7 @@ def test_after_a_pause():
     """The supervisor looks at the pool again, and so does it at SIGINT."""
     with FuloadExecutor(1) as executor:
         executor.submit(abs, -1).result()
-        while executor._pool.nudge():  # as the supervisor does: nothing is unfinished
+        while _core.nudge(executor._pool):  # as the supervisor does: nothing is unfinished
             pass
         assert late_calls(executor._pool, lambda: executor.submit(abs, -1)) == []
 

@@ -1,90 +1,4 @@
-# Native requests: cells, and the buffers behind them.
-
-cdef int submit_native(Pool pool, Callable c, CoreFuture future, tuple args, dict kwargs) except -1:
-    cdef char cells[CELLS_SIZE]
-    cdef Place place
-    cdef Py_ssize_t i
-    if kwargs:
-        raise TypeError(f"{c.name}() is a C function and takes no keyword arguments, got {', '.join(kwargs)}")
-    if PyTuple_GET_SIZE(args) != c.count:
-        raise TypeError(f"{c.name}() takes {c.count} argument{'s' if c.count != 1 else ''} "
-                        f"({PyTuple_GET_SIZE(args)} given); variadic calls are not supported")
-    if c.errcheck is not None:
-        future.arguments = c.reference(), args
-    if c.addresses:
-        return submit_addresses(pool, c, future, args)
-    for i in range(c.count):
-        convert_scalar(c, i, <object>PyTuple_GET_ITEM(args, i), cells + c.at[i])
-    reserve(pool, c.cells, &place)
-    memcpy(place.at, cells, c.cells)
-    return commit(pool, &place, future, c.id, FL_CALL_FUNCTION, c.cells)
-
-
-cdef int submit_addresses(Pool pool, Callable c, CoreFuture future, tuple args) except -1:
-    cdef char cells[CELLS_SIZE]
-    cdef Py_ssize_t placed[64]
-    cdef bint inout[64]
-    cdef fl_address a
-    cdef Place place
-    cdef Views views = Views.__new__(Views)
-    cdef uint64_t end
-    cdef Py_ssize_t i
-    for i in range(c.count):
-        placed[i] = -1
-        if c.take[i] == TAKE_ADDRESS:
-            convert_address(c, i, args[i], cells + c.at[i], views, &placed[i])
-        else:
-            convert_scalar(c, i, args[i], cells + c.at[i])
-    end = place_buffers(views, c.cells, inout)
-    for i in range(c.count):
-        if placed[i] >= 0:
-            memcpy(&a, cells + c.at[i], sizeof(a))
-            a.value = views.at[placed[i]]
-            if inout[placed[i]]:
-                a.mode = a.mode & ~<uint64_t>0xff | FL_ADDRESS_INOUT
-            memcpy(cells + c.at[i], &a, sizeof(a))
-    reserve(pool, end, &place)
-    memcpy(place.at, cells, c.cells)
-    # Zeros first: behind a buffer there may be more of one that overlaps it.
-    for i in range(views.count):
-        memset(place.at + views.at[i] + <uint64_t>views.view[i].len, 0, FL_BUFFER_ZEROS)
-    for i in range(views.count):
-        copy_in(place.at + views.at[i], views.view[i].buf, <uint64_t>views.view[i].len)
-    if views.extent.size:
-        future.views = views
-    return commit(pool, &place, future, c.id, FL_CALL_FUNCTION, end)
-
-
-cdef void copy_in(char *to, const void *data, uint64_t size) noexcept:
-    """A long copy lets other threads run. The place is the caller's alone."""
-    if size < SMALL_COPY:
-        fl_copy(to, data, size)
-    else:
-        with nogil:
-            fl_copy(to, data, size)
-
-
-cdef int submit_bytes(Pool pool, Callable c, CoreFuture future, tuple args, dict kwargs) except -1:
-    """A plug-in's task: one buffer, or nothing."""
-    cdef Place place
-    cdef Views views = Views.__new__(Views)
-    cdef Py_buffer *view = &views.view[0]
-    if kwargs or len(args) != 1:
-        raise TypeError(f"{c.name}() is a plug-in's task and takes one buffer")
-    if is_masked(args[0]):
-        refuse_mask(args[0], f"{c.name}(): its argument")
-    try:
-        PyObject_GetBuffer(args[0], view, PyBUF_C_CONTIGUOUS)
-    except (TypeError, BufferError, ValueError) as error:
-        raise TypeError(f"{c.name}() takes a C-contiguous buffer (bytes, bytearray, memoryview, array), "
-                        f"got {type(args[0]).__name__} ({error})") from None
-    views.count = 1
-    reserve(pool, <uint64_t>view.len, &place)
-    copy_in(place.at, view.buf, <uint64_t>view.len)
-    return commit(pool, &place, future, c.id, FL_CALL_TASK, <uint64_t>view.len)
-
-
-# -- where a ctypes function comes from --------------------------------------
+# Where a ctypes function lives: the file that is open here, and the name in it.
 
 cdef extern from "<dlfcn.h>" nogil:
     ctypedef struct Dl_info:
@@ -97,6 +11,7 @@ cdef extern from "<dlfcn.h>" nogil:
     int dladdr(const void *address, Dl_info *info)
     int dladdr1(const void *address, Dl_info *info, void **extra, int flags)
     int RTLD_DI_LINKMAP, RTLD_DI_ORIGIN, RTLD_DL_LINKMAP, RTLD_LAZY, RTLD_NOLOAD
+
 
 cdef extern from "<link.h>" nogil:
     struct link_map:
@@ -235,37 +150,6 @@ cdef tuple found_in_library(object fn):
         raise TypeError(f"{name}() is no symbol of {library._name} under that name")
     path, file = file_in_use(library_path(handle, address, name), <uintptr_t>address)
     return path, name, file
-
-
-cdef Callable describe_native(Pool pool, object fn):
-    """A function object of a ctypes.CDLL."""
-    cdef Callable c = describe_function(pool, fn, fn.argtypes, fn.restype, fn.errcheck, (type(fn)._flags_ & 8) != 0)
-    c.declared = True
-    return c
-
-
-cdef Callable describe_function(Pool pool, object fn, object argtypes, object restype, object errcheck,
-                                bint use_errno):
-    path, name, file = found_in_library(fn)
-    cdef Callable c = native_callable(argtypes, restype, errcheck, name, use_errno)
-    c.id = pool.describe(description(FL_DESCRIBE_FUNCTION, <uint32_t>c.count, c.types, path + b"\0",
-                                     name.encode() + b"\0", file, FL_USES_ERRNO if use_errno else 0))
-    return c
-
-
-def native_function(Pool pool, fn, argtypes, restype, use_errno):
-    """For NativeFunction: the description of the ctypes function that it stands for."""
-    return describe_function(pool, fn, argtypes, restype, None, use_errno)
-
-
-def native_task(Pool pool, path, str name):
-    """For NativeTask: the description of a plug-in's task."""
-    cdef Callable c = Callable.__new__(Callable)
-    c.kind = KIND_TASK
-    c.name = name
-    c.id = pool.describe(description(FL_DESCRIBE_TASK, 0, b"", os.fsencode(path or "") + b"\0",
-                                     name.encode() + b"\0", b""))
-    return c
 
 
 def mapped_file(uintptr_t address):

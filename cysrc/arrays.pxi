@@ -21,7 +21,7 @@ def item_formats(Submitter submitter, fn):
         return None
     if pool.closing or pool.broken is not None or pool.forks != fuload_forks:
         pool.refuse()
-    c = pool.find(fn)
+    c = find(pool, fn)
     if c.kind != KIND_NATIVE or not maps(c):
         return None
     return [item_format(t) for t in c.argtypes], item_format(c.restype), most_calls(pool, c)
@@ -31,8 +31,8 @@ def native_count(Submitter submitter, fn):
     """(name, number of arguments) of a C function or a plug-in's task."""
     cdef Callable c
     cdef Pool pool = submitter._pool
-    pool.still_open()
-    c = pool.find(fn)
+    still_open(pool)
+    c = find(pool, fn)
     return c.name, c.count if c.kind == KIND_NATIVE else 1
 
 
@@ -66,7 +66,7 @@ def submit_map(Submitter submitter, fn, list columns, Py_ssize_t count, out, lis
         return submit_map_now(submitter, fn, columns, count, out, futures)
     finally:
         if submitter._pool.max_pending:
-            submitter._pool.pass_room_on()
+            pass_room_on(submitter._pool)
 
 
 cdef CoreFuture submit_map_now(Submitter submitter, fn, list columns, Py_ssize_t count, out, list futures):
@@ -82,8 +82,8 @@ cdef CoreFuture submit_map_now(Submitter submitter, fn, list columns, Py_ssize_t
     cdef Py_ssize_t i, k
     cdef char cell[16]
     cdef list objects
-    pool.admit()
-    c = pool.find(fn)
+    admit(pool)
+    c = find(pool, fn)
     end = sizeof(fl_map) + c.count * sizeof(fl_address)
     future = submitter.new_future()
     future.callable = c

@@ -9,15 +9,18 @@ cdef extern from "<sys/mman.h>" nogil:
     void *MAP_FAILED
     unsigned int MFD_CLOEXEC, MFD_ALLOW_SEALING
 
+
 cdef extern from "<fcntl.h>" nogil:
     int fcntl(int fd, int command, ...)
     int fallocate(int fd, int mode, long offset, long length)
     int F_DUPFD_CLOEXEC, F_ADD_SEALS, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL
     int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE
 
+
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
     int EFD_CLOEXEC, EFD_NONBLOCK
+
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -25,8 +28,10 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void *buffer, size_t size)
     int getpid()
 
+
 cdef extern from "<sched.h>" nogil:
     int sched_yield()
+
 
 cdef extern from "<poll.h>" nogil:
     ctypedef struct pollfd "struct pollfd":
@@ -34,6 +39,7 @@ cdef extern from "<poll.h>" nogil:
         short events, revents
     int poll(pollfd *fds, unsigned long count, int timeout)
     int POLLIN, POLLERR, POLLHUP, POLLNVAL
+
 
 cdef extern from *:
     """
@@ -184,25 +190,3 @@ cdef enum:
     LATE_NS = 200000            # a sched_yield() that returns so late shows CPUs busy with other work
     LONGEST_SLEEP_MS = 60000    # then the collector looks whether its descriptors are still its own
     LEAST_LOOK_NS = 20000000    # not more often is it looked for tasks past their timeout
-
-
-cdef struct Task:
-    # A task that waits in the parent, or may be tried again. Its request follows the struct.
-    Task *before
-    Task *after
-    PyObject *future   # a strong reference
-    uint32_t function
-    uint16_t kind
-    uint64_t size
-
-cdef struct Place:
-    char *at
-    int32_t slot       # or -1
-    Task *task
-
-cdef struct Bell:
-    int fd             # the collector's eventfd
-    int alarm          # the workers', where signals are refused
-    int registry, far  # the pool's Registry
-    bint lost          # somebody has closed one of them; the collector says so
-    int *pidfds        # by worker index, -1: none. The only ones; whoever buries closes

@@ -1,0 +1,69 @@
+# What the pool counts, and who hears of it.
+
+cdef void count_begin(Pool pool, CoreFuture future) noexcept:
+    pool.unfinished += 1
+    pool.submitted += 1
+    if future.count:
+        fl_collector_maps(&pool.parent, 1)
+    if future.limit_ns:
+        pool.limited += 1
+        if not pool.least_limit_ns or future.limit_ns < pool.least_limit_ns:
+            pool.least_limit_ns = future.limit_ns
+
+
+cdef int count_out(Pool pool, CoreFuture future) except -1:
+    pool.unfinished -= 1
+    if future.count:
+        fl_collector_maps(&pool.parent, -1)
+    if future.limit_ns:
+        pool.limited -= 1
+        if not pool.limited:
+            pool.least_limit_ns = 0
+    wake_next_blocked(pool)
+    if not pool.unfinished and pool.closing:
+        pool.ask()
+    return 0
+
+
+cdef int count_end(Pool pool, CoreFuture future, int status) except -1:
+    if status == CANCELLED:
+        pool.cancelled_count += 1
+    elif future.outcome == HAS_REPLY and not fl_reply_fails(future.kind):
+        pool.completed += 1
+    else:
+        pool.failed += 1
+    return count_out(pool, future)
+
+
+def pids(Pool pool):
+    """Process ids of the workers that have been started and are not dead, as
+    far as this process knows them itself."""
+    cdef uint32_t i
+    if pool.gone():
+        return set()
+    return {<int>pool.parent.seats[i].pid for i in range(pool.region.plan.workers)
+            if pool.parent.seats[i].pid and not pool.parent.seats[i].ended}
+
+
+def snapshot(Pool pool):
+    """Numbers for PoolStats: (workers, totals)."""
+    cdef uint32_t i
+    workers = []
+    names = {FL_STARTING: "starting", FL_BUSY: "busy", FL_POLLING: "polling", FL_ASLEEP: "asleep",
+             FL_CALLED: "called"}
+    rung = 0
+    if not pool.gone():
+        pool.enter_region()
+        for i in range(pool.region.plan.workers):
+            state = fl_state_of(fl_load(&pool.region.states[i]))
+            block = &pool.region.blocks[i]
+            rung += fl_load(&block.relays)
+            if pool.parent.seats[i].taken and not pool.parent.seats[i].ended:
+                workers.append((pool.parent.seats[i].pid, names.get(state, "unknown"), fl_load(&block.tasks_done),
+                                fl_load(&block.run_ns) / 1e9, fl_load(&block.python) == FL_PYTHON_SERVES))
+        pool.leave_region()
+    return workers, {"submitted": pool.submitted, "completed": pool.completed, "failed": pool.failed,
+                     "cancelled": pool.cancelled_count, "retried": pool.retried,
+                     "doorbells": fl_load(&pool.parent.doorbells) + rung, "queued": pool.queued,
+                     "unfinished": pool.unfinished, "run_seconds": pool.run_ns / 1e9,
+                     "wait_seconds": pool.wait_ns / 1e9}

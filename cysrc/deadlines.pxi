@@ -1,0 +1,84 @@
+# Timeouts: what is overdue, and when to look next.
+
+cdef void limit(Pool pool, CoreFuture future) noexcept:
+    """Another task with a timeout: it cannot be past it before then."""
+    cdef uint64_t due = future.submitted_ns + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
+    if not pool.look_at_ns or due < pool.look_at_ns:
+        pool.look_at_ns = due
+        pool.ask()
+
+
+cdef object request_of(Pool pool, uint32_t slot):
+    """For messages: the request, if it is short."""
+    cdef uint64_t size = fl_slot_at(&pool.region, slot).request_size
+    if size > pool.region.plan.slot_size:
+        return None
+    return PyBytes_FromStringAndSize(fl_slot_area(&pool.region, slot, FL_REQUEST), <Py_ssize_t>size)
+
+
+cdef int time_out(Pool pool, CoreFuture future, uint64_t word, uint64_t began, uint64_t now) except -1:
+    """Ended, unless it has finished this very moment."""
+    cdef uint32_t slot = <uint32_t>future.slot, worker
+    request = request_of(pool, slot)
+    if not condemn_slot(pool, future, &worker):
+        return 0
+    pool.kill(worker)
+    future.pid = pool.parent.seats[worker].pid
+    future.started_ns = began
+    future.finished_ns = now
+    return settle(future, HAS_TIMEOUT, request)
+
+
+cdef int look_for_overdue(Pool pool) except -1:
+    cdef CoreFuture future
+    cdef fl_slot *s
+    cdef uint64_t word, began, now = fl_now(), due = 0, next_due = 0
+    cdef uint64_t seen = 0
+    cdef uint32_t slot
+    for slot in range(pool.region.plan.slots):
+        if pool.futures[slot] == NULL:
+            continue
+        future = <CoreFuture>pool.futures[slot]
+        if not future.limit_ns:
+            continue
+        s = fl_slot_at(&pool.region, slot)
+        word = fl_slot_look(s)
+        seen += 1
+        if fl_word_state(word) == FL_DONE:
+            continue
+        began = fl_slot_began(s) or future.started_ns
+        if fl_word_state(word) != FL_RUNNING or not began:
+            due = now + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
+        else:
+            if began > now or began < future.submitted_ns:
+                # No worker wrote that: from when it was first seen.
+                began = future.started_ns = future.started_ns or now
+            due = began + future.limit_ns
+            if due <= now:
+                seen -= 1
+                time_out(pool, future, word, began, now)
+                continue
+        if not next_due or due < next_due:
+            next_due = due
+    if seen < pool.limited:
+        due = now + max(pool.least_limit_ns, <uint64_t>LEAST_LOOK_NS)
+        if not next_due or due < next_due:
+            next_due = due
+    if next_due and (not pool.look_at_ns or next_due < pool.look_at_ns):
+        pool.look_at_ns = next_due
+    return 0
+
+
+def end_overdue(Pool pool):
+    """The supervisor's look: end what runs longer than it may, and say when
+    to look again: when the next of those that run is due, and for those
+    that may have begun just now, after their whole timeout. Other threads
+    may submit in the middle of this, into slots that were looked at before."""
+    pool.look_at_ns = 0
+    if pool.gone() or not pool.limited:
+        return
+    pool.enter_region()
+    try:
+        look_for_overdue(pool)
+    finally:
+        pool.leave_region()

@@ -1,0 +1,167 @@
+# Requests: arguments into a place, which is then published or queued.
+
+cdef void copy_in(char *to, const void *data, uint64_t size) noexcept:
+    """A long copy lets other threads run. The place is the caller's alone."""
+    if size < SMALL_COPY:
+        fl_copy(to, data, size)
+    else:
+        with nogil:
+            fl_copy(to, data, size)
+
+
+cdef int submit_native(Pool pool, Callable c, CoreFuture future, tuple args, dict kwargs) except -1:
+    cdef char cells[CELLS_SIZE]
+    cdef Place place
+    cdef Py_ssize_t i
+    if kwargs:
+        raise TypeError(f"{c.name}() is a C function and takes no keyword arguments, got {', '.join(kwargs)}")
+    if PyTuple_GET_SIZE(args) != c.count:
+        raise TypeError(f"{c.name}() takes {c.count} argument{'s' if c.count != 1 else ''} "
+                        f"({PyTuple_GET_SIZE(args)} given); variadic calls are not supported")
+    if c.errcheck is not None:
+        future.arguments = c.reference(), args
+    if c.addresses:
+        return submit_addresses(pool, c, future, args)
+    for i in range(c.count):
+        convert_scalar(c, i, <object>PyTuple_GET_ITEM(args, i), cells + c.at[i])
+    reserve(pool, c.cells, &place)
+    memcpy(place.at, cells, c.cells)
+    return commit(pool, &place, future, c.id, FL_CALL_FUNCTION, c.cells)
+
+
+cdef int submit_addresses(Pool pool, Callable c, CoreFuture future, tuple args) except -1:
+    cdef char cells[CELLS_SIZE]
+    cdef Py_ssize_t placed[64]
+    cdef bint inout[64]
+    cdef fl_address a
+    cdef Place place
+    cdef Views views = Views.__new__(Views)
+    cdef uint64_t end
+    cdef Py_ssize_t i
+    for i in range(c.count):
+        placed[i] = -1
+        if c.take[i] == TAKE_ADDRESS:
+            convert_address(c, i, args[i], cells + c.at[i], views, &placed[i])
+        else:
+            convert_scalar(c, i, args[i], cells + c.at[i])
+    end = place_buffers(views, c.cells, inout)
+    for i in range(c.count):
+        if placed[i] >= 0:
+            memcpy(&a, cells + c.at[i], sizeof(a))
+            a.value = views.at[placed[i]]
+            if inout[placed[i]]:
+                a.mode = a.mode & ~<uint64_t>0xff | FL_ADDRESS_INOUT
+            memcpy(cells + c.at[i], &a, sizeof(a))
+    reserve(pool, end, &place)
+    memcpy(place.at, cells, c.cells)
+    # Zeros first: behind a buffer there may be more of one that overlaps it.
+    for i in range(views.count):
+        memset(place.at + views.at[i] + <uint64_t>views.view[i].len, 0, FL_BUFFER_ZEROS)
+    for i in range(views.count):
+        copy_in(place.at + views.at[i], views.view[i].buf, <uint64_t>views.view[i].len)
+    if views.extent.size:
+        future.views = views
+    return commit(pool, &place, future, c.id, FL_CALL_FUNCTION, end)
+
+
+cdef int submit_bytes(Pool pool, Callable c, CoreFuture future, tuple args, dict kwargs) except -1:
+    """A plug-in's task: one buffer, or nothing."""
+    cdef Place place
+    cdef Views views = Views.__new__(Views)
+    cdef Py_buffer *view = &views.view[0]
+    if kwargs or len(args) != 1:
+        raise TypeError(f"{c.name}() is a plug-in's task and takes one buffer")
+    if is_masked(args[0]):
+        refuse_mask(args[0], f"{c.name}(): its argument")
+    try:
+        PyObject_GetBuffer(args[0], view, PyBUF_C_CONTIGUOUS)
+    except (TypeError, BufferError, ValueError) as error:
+        raise TypeError(f"{c.name}() takes a C-contiguous buffer (bytes, bytearray, memoryview, array), "
+                        f"got {type(args[0]).__name__} ({error})") from None
+    views.count = 1
+    reserve(pool, <uint64_t>view.len, &place)
+    copy_in(place.at, view.buf, <uint64_t>view.len)
+    return commit(pool, &place, future, c.id, FL_CALL_TASK, <uint64_t>view.len)
+
+
+# -- where a ctypes function comes from --------------------------------------
+
+
+cdef bint is_plain(tuple args) noexcept:
+    """Nothing in it has buffers, reducers or code of its own."""
+    cdef Py_ssize_t i
+    cdef PyTypeObject *kind
+    for i in range(PyTuple_GET_SIZE(args)):
+        kind = Py_TYPE(PyTuple_GET_ITEM(args, i))
+        if kind is not <PyTypeObject *>int and kind is not <PyTypeObject *>float and \
+                kind is not <PyTypeObject *>str and kind is not <PyTypeObject *>bytes:
+            return False
+    return True
+
+
+cdef list parts_of(Callable c, object fn, tuple args, dict kwargs):
+    """What is pickled of a task, and what messages call it."""
+    if c.chunk:
+        fn, calls = args
+        parts = [(f"argument {i + 1}", value) for call in calls for i, value in enumerate(call)]
+    else:
+        parts = [(f"argument {i + 1}", value) for i, value in enumerate(args)]
+    return [("the function", fn), *parts, *((f"argument {key!r}", value) for key, value in kwargs.items())]
+
+
+cdef uint64_t copy_view(char *to, object view) except? 0:
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(view, &buffer, PyBUF_SIMPLE)
+    copy_in(to, buffer.buf, <uint64_t>buffer.len)
+    part = <uint64_t>buffer.len
+    PyBuffer_Release(&buffer)
+    return part
+
+
+cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tuple args, dict kwargs) except -1:
+    cdef fl_pickle head
+    cdef Place place
+    cdef Views views = None
+    cdef uint64_t size, at, part
+    cdef Py_ssize_t i, count
+    cdef bytes stream
+    try:
+        if c is None:
+            stream, buffers = pickling.dump((fn, args, kwargs), pool.main)
+        elif not kwargs and is_plain(args):
+            stream, buffers = pickle_dumps(args, 5), None
+        else:
+            stream, buffers = pickling.dump((args, kwargs) if kwargs else args, pool.main)
+    except Exception as error:
+        return fail_at_once(future, pool, pickling.explained(error, future.callable.name, parts_of(future.callable, fn, args, kwargs),
+                                                             pool.main))
+    head.buffers = 0
+    head.flags = FL_PICKLE_KEYWORDS if kwargs else 0
+    head.stream_size = <uint64_t>PyBytes_GET_SIZE(stream)
+    if not buffers:
+        size = sizeof(head) + head.stream_size
+        reserve(pool, size, &place)
+        memcpy(place.at, &head, sizeof(head))
+        copy_in(place.at + sizeof(head), PyBytes_AS_STRING(stream), head.stream_size)
+        return commit(pool, &place, future, c.id if c is not None else 0,
+                      FL_CALL_PYTHON if c is not None else FL_CALL_PICKLED, size)
+    count = len(buffers)
+    head.buffers = <uint32_t>count
+    raws = [b.raw() for b in buffers]
+    size = sizeof(head) + 8 * <uint64_t>count + head.stream_size
+    for raw in raws:
+        size = fl_round(size, FL_LINE) + <uint64_t>raw.nbytes
+    reserve(pool, size, &place)
+    memcpy(place.at, &head, sizeof(head))
+    at = sizeof(head) + 8 * <uint64_t>count
+    copy_in(place.at + at, PyBytes_AS_STRING(stream), head.stream_size)
+    at += head.stream_size
+    for i in range(count):
+        at = fl_round(at, FL_LINE)
+        part = copy_view(place.at + at, raws[i])
+        at += part
+        if raws[i].readonly:
+            part |= FL_BUFFER_READONLY
+        memcpy(place.at + sizeof(head) + 8 * i, &part, 8)
+    return commit(pool, &place, future, c.id if c is not None else 0,
+                  FL_CALL_PYTHON if c is not None else FL_CALL_PICKLED, size)

@@ -1,0 +1,81 @@
+# What a native call returned, out of the reply and into the caller's buffers.
+
+cdef object wrong_result(Callable c):
+    return _errors.SlotCorrupted(f"a reply to {c.name}() does not hold what the call was to return")
+
+
+cdef int check_returned(CoreFuture future) except -1:
+    """Buffers that the call writes to come back in RETURNED and in nothing else, and
+    only what is no number comes as bytes."""
+    cdef bint returned = future.views is not None and future.views.extent.size != 0
+    cdef Callable c = future.callable
+    if future.kind == FL_REPLY_RETURNED if not returned else future.kind in (FL_REPLY_SCALAR, FL_REPLY_BYTES):
+        raise wrong_result(c)
+    if future.kind == FL_REPLY_BYTES and c.result_code not in (FL_STRUCT, FL_STRING, FL_WIDE_STRING, FL_POINTEE, FL_F80):
+        raise wrong_result(c)
+    return 0
+
+
+cdef int copy_returned(CoreFuture future, char *at, uint64_t size) except -1:
+    """What a native call returned: buffers go back to where they came from."""
+    cdef fl_returned head
+    cdef Views views = future.views
+    cdef uint64_t offset = sizeof(head)
+    cdef int i
+    memcpy(&head, at, sizeof(head))
+    if views is not None:
+        offset += views.extent.size
+    offset = fl_round(offset, FL_BUFFER_ALIGN)
+    # All must be there before anything is written.
+    if offset > size or head.size != size - offset:
+        raise wrong_result(future.callable)
+    if head.size:
+        future._value = copied_bytes(at + offset, head.size)
+    future.scalar = head.scalar
+    if views is not None:
+        for i in range(views.count):
+            if not views.view[i].readonly and views.view[i].len:
+                fl_copy(views.view[i].buf, at + sizeof(head) + (views.at[i] - views.extent.at),
+                        <size_t>views.view[i].len)
+    return 0
+
+
+cdef int take_reply(Pool pool, CoreFuture future, fl_reply *reply, uint32_t slot) except -1:
+    """The reply out of the slot; nothing is unpickled yet."""
+    cdef uint64_t size = reply.size
+    cdef char *at
+    pool.finished += 1
+    future.kind = <uint8_t>reply.kind
+    future.scalar = reply.scalar
+    future.code = reply.status
+    future.started_ns = reply.started_ns
+    future.finished_ns = reply.finished_ns
+    future.slot = -1
+    if future.asked == FL_CALL_FUNCTION and (future.kind != FL_REPLY_SCALAR or future.views is not None):
+        check_returned(future)
+    if future.finished_ns >= future.started_ns >= future.submitted_ns:
+        pool.run_ns += future.finished_ns - future.started_ns
+        pool.wait_ns += future.started_ns - future.submitted_ns
+    if future.kind == FL_REPLY_TOO_LARGE:
+        future._value = too_large(pool, f"the result of {future.callable.name}()", future.scalar)
+    if future.kind < FL_REPLY_RETURNED:
+        return 0
+    if future.scalar and fl_reply_sized(future.kind):
+        warm_up(pool, slot, FL_REPLY, min(future.scalar, pool.region.plan.half_size))
+    if size == 0 and future.kind != FL_REPLY_BYTES:
+        return 0
+    if size <= pool.region.plan.slot_size:
+        at = fl_slot_area(&pool.region, slot, FL_REPLY)
+    else:
+        at = map_window(pool, slot, FL_REPLY, size)
+    if FL_REPLY_PICKLE <= future.kind <= FL_REPLY_NOT_REBUILT:
+        future._value = copy_pickle(at, size)
+    elif future.kind == FL_REPLY_RETURNED:
+        copy_returned(future, at, size)
+    elif future.kind == FL_REPLY_BYTES and future.count and future.views is not None:
+        if <uint64_t>future.views.view[0].len != size:
+            raise _errors.SlotCorrupted("the results of a map are not as many as the calls")
+        fl_copy(future.views.view[0].buf, at, size)
+    else:
+        future._value = copied_bytes(at, size)
+    return 0
