@@ -39,7 +39,7 @@ def native_count(Submitter submitter, fn):
 cdef uint64_t most_calls(Pool pool, Callable c):
     """How many calls one request and its reply can hold, 1 at the least: if
     not even that fits, submitting says so."""
-    cdef uint64_t room = pool.max_payload, item = 0
+    cdef uint64_t room = pool.payload.most, item = 0
     cdef uint64_t head = sizeof(fl_map) + c.count * (sizeof(fl_address) + FL_BUFFER_ALIGN)
     cdef Py_ssize_t i
     for i in range(c.count):

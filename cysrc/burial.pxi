@@ -69,14 +69,14 @@ cdef object break_pool(Pool pool, str reason, object text, object kind=None):
 cdef int judge(Pool pool, uint64_t done, object exitcode) except -1:
     """Five in a row that finished nothing: the pool is broken. Those that
     were killed for their task, or whose task is tried again, do not count."""
-    if done or pool.finished != pool.finished_at_death:
-        pool.deaths_in_a_row = 0
-    pool.finished_at_death = pool.finished
+    if done or pool.counts.finished != pool.counts.finished_at_death:
+        pool.counts.deaths_in_a_row = 0
+    pool.counts.finished_at_death = pool.counts.finished
     if done:
         return 0
-    pool.deaths_in_a_row += 1
-    if pool.deaths_in_a_row >= 5:
-        break_pool(pool, f"{pool.deaths_in_a_row} workers in a row died before they finished a task "
+    pool.counts.deaths_in_a_row += 1
+    if pool.counts.deaths_in_a_row >= 5:
+        break_pool(pool, f"{pool.counts.deaths_in_a_row} workers in a row died before they finished a task "
                         f"(the last one {_errors._describe_exit(exitcode)})", None)
     return 0
 
@@ -96,7 +96,7 @@ cdef bint crash(Pool pool, uint32_t slot, int pid, object exitcode) except -1:
         future.again = NULL
         future.task = task
         future.started_ns = 0
-        pool.retried += 1
+        pool.counts.retried += 1
         push_first(pool, task)
         return True
     future.pid = <uint32_t>pid
@@ -146,7 +146,7 @@ cdef int bury(Pool pool, uint32_t index, int pid, object exitcode) except -1:
     fuload_release(pool.bell.registry, pool.bell.pidfds[index], True)
     pool.bell.pidfds[index] = -1
     fl_burial_end(&pool.parent, index)
-    if pool.closing and not pool.unfinished:
+    if pool.closing and not pool.counts.unfinished:
         return 0
     if pool.paused:
         if not pool.parent.started:
@@ -157,7 +157,7 @@ cdef int bury(Pool pool, uint32_t index, int pid, object exitcode) except -1:
     if pool.broken is None:
         if exitcode != 0 or crashed:
             pool.start_worker()
-        if pool.first != NULL:
+        if pool.queue.first != NULL:
             feed(pool)
         fl_announce(&pool.parent, 1)
     return 0

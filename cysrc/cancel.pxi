@@ -18,7 +18,7 @@ cdef bint withdraw(Pool pool, CoreFuture future) except -1:
     future.slot = -1
     Py_DECREF(future)
     free_slot(pool, slot)
-    if pool.first != NULL:
+    if pool.queue.first != NULL:
         feed(pool)
     return True
 
@@ -49,8 +49,8 @@ cdef list find_all(Pool pool, bint running, set spared):
     cdef CoreFuture future
     cdef uint32_t slot, worker
     cdef list found = []
-    while pool.first != NULL:
-        future = <CoreFuture>pool.first.future
+    while pool.queue.first != NULL:
+        future = <CoreFuture>pool.queue.first.future
         withdraw(pool, future)
         found.append(future)
     for slot in range(pool.region.plan.slots):

@@ -1,5 +1,26 @@
 # What can be submitted, described once per pool.
 
+cdef enum:
+    MOST_EQUALS = 4096         # NativeFunctions and NativeTasks that are found by equality
+
+
+@cython.final
+cdef class Catalogue:
+    """What a pool has described to its workers, and how it is found again."""
+    cdef dict known                # id(function) -> Callable
+    cdef dict equals               # (class, value) of a NativeFunction or NativeTask -> Callable
+    cdef dict described            # description bytes -> id
+    cdef uint32_t next_function
+    cdef uint64_t descriptions_end
+    cdef object main               # the __main__ that workers import; None: what is of it goes by value
+    cdef str host_program          # the interpreter's
+
+    def __cinit__(self):
+        self.known, self.equals, self.described = {}, {}, {}
+        self.next_function = 1
+        self.host_program = ""
+
+
 cdef bytes description(uint32_t kind, uint32_t arguments, bytes types, bytes library, bytes name, bytes body,
                        uint32_t flags=0):
     cdef fl_description d
@@ -72,7 +93,7 @@ cdef bint goes_by_name(Pool pool, object fn, str module, tuple path) except -1:
     replaced or deleted since, goes by value."""
     if named(modules, module, path) is not fn or is_registered(module):
         return False
-    return module != "__main__" or (pool.main is not None and modules.get("__main__") is pool.main)
+    return module != "__main__" or (pool.catalogue.main is not None and modules.get("__main__") is pool.catalogue.main)
 
 
 cdef inline bint describes(Pool pool, Callable c, object fn) except -1:
@@ -120,7 +141,7 @@ cdef Callable describe_python(Pool pool, object fn):
     c.name = name
     # A builtin's module is the same in every worker, whatever is patched here.
     c.module, c.path = module, None if type(fn) is BuiltinType else path
-    c.main = pool.main
+    c.main = pool.catalogue.main
     c.chunk = is_chunk(fn)
     c.id = describe(pool, text)
     return c
@@ -132,7 +153,7 @@ cdef Callable task_callable(Pool pool, Callable described, object fn, tuple args
     cdef Callable c = Callable.__new__(Callable)
     c.kind = KIND_PYTHON
     c.id = described.id if described is not None else 0
-    c.main = pool.main
+    c.main = pool.catalogue.main
     c.chunk = is_chunk(fn)
     c.name = pickling.name_of(args[0] if c.chunk and args else fn)
     return c
@@ -140,7 +161,7 @@ cdef Callable task_callable(Pool pool, Callable described, object fn, tuple args
 
 cdef uint32_t describe(Pool pool, bytes text) except 0:
     """The number under which workers find this description."""
-    known = pool.described.get(text)
+    known = pool.catalogue.described.get(text)
     if known is not None:
         return known
     still_open(pool)
@@ -148,7 +169,7 @@ cdef uint32_t describe(Pool pool, bytes text) except 0:
 
 
 cdef uint32_t append_description(Pool pool, bytes text) except 0:
-    cdef uint32_t number = pool.next_function
+    cdef uint32_t number = pool.catalogue.next_function
     cdef uint64_t start, size = len(text)
     cdef char *at
     if number >= pool.region.plan.functions:
@@ -157,44 +178,44 @@ cdef uint32_t append_description(Pool pool, bytes text) except 0:
     if size > description_room(pool):
         raise RuntimeError(f"the pool has {description_room(pool)} bytes left to describe functions and an "
                            f"initializer, this one takes {size}{because_of_files(pool)}")
-    start = pool.descriptions_end // FL_GRAIN * FL_GRAIN
+    start = pool.catalogue.descriptions_end // FL_GRAIN * FL_GRAIN
     pool.own_region()
-    at = <char *>mmap(NULL, pool.descriptions_end - start + size, PROT_READ | PROT_WRITE, MAP_SHARED,
+    at = <char *>mmap(NULL, pool.catalogue.descriptions_end - start + size, PROT_READ | PROT_WRITE, MAP_SHARED,
                       pool.region.fd, <long>start)
     if at == <char *>MAP_FAILED:
         raise _errors.refused(f"mmap of {size} bytes for a description", errno)
-    memcpy(at + (pool.descriptions_end - start), PyBytes_AS_STRING(text), size)
-    munmap(at, pool.descriptions_end - start + size)
-    pool.region.functions[number].at = pool.descriptions_end
+    memcpy(at + (pool.catalogue.descriptions_end - start), PyBytes_AS_STRING(text), size)
+    munmap(at, pool.catalogue.descriptions_end - start + size)
+    pool.region.functions[number].at = pool.catalogue.descriptions_end
     pool.region.functions[number].length = size
-    pool.descriptions_end = fl_round(pool.descriptions_end + size, FL_LINE)
-    pool.next_function = number + 1
+    pool.catalogue.descriptions_end = fl_round(pool.catalogue.descriptions_end + size, FL_LINE)
+    pool.catalogue.next_function = number + 1
     if size < 1 << 16:
-        pool.described[text] = number
+        pool.catalogue.described[text] = number
     return number
 
 
 cdef uint64_t description_room(Pool pool) noexcept:
-    return pool.region.plan.descriptions_at + pool.region.plan.descriptions_size - pool.descriptions_end
+    return pool.region.plan.descriptions_at + pool.region.plan.descriptions_size - pool.catalogue.descriptions_end
 
 
 cdef str because_of_files(Pool pool):
-    return f" (RLIMIT_FSIZE, ulimit -f, leaves no more: it is {pool.file_limit})" if pool.file_limit else ""
+    return f" (RLIMIT_FSIZE, ulimit -f, leaves no more: it is {pool.payload.file_limit})" if pool.payload.file_limit else ""
 
 
 cdef bint may_describe(Pool pool, bytes text) except -1:
     """A Python function; it can be pickled with each task. The last quarter is
     for C functions, which cannot."""
-    return text in pool.described or (
-        pool.next_function < pool.region.plan.functions - pool.region.plan.functions // 4 and
+    return text in pool.catalogue.described or (
+        pool.catalogue.next_function < pool.region.plan.functions - pool.region.plan.functions // 4 and
         pool.region.plan.descriptions_size // 4 + <uint64_t>len(text) < description_room(pool))
 
 
 cdef int ready_for_python(Pool pool) except -1:
     """Before the first Python task: say which interpreter and what set-up."""
     if pool.setup is not None:
-        host, prepared, pool.main = pool.setup()
-        pool.host_program = os.fsdecode(host.split(b"\0", 1)[0])
+        host, prepared, pool.catalogue.main = pool.setup()
+        pool.catalogue.host_program = os.fsdecode(host.split(b"\0", 1)[0])
         pool.region.header.setup_function = describe(pool, 
             description(FL_DESCRIBE_SETUP, 0, b"", b"", b"", prepared))
         pool.region.header.host_function = describe(pool, 
@@ -209,12 +230,12 @@ cdef int refuse_python(Pool pool, str why) except -1:
         return 0
     pool.region.header.host_function = 0
     text = description(FL_DESCRIBE_NO_HOST, 0, b"", b"", b"", why.encode("utf-8", "backslashreplace"))
-    pool.region.header.host_function = pool.described.get(text) or append_description(pool, text)
+    pool.region.header.host_function = pool.catalogue.described.get(text) or append_description(pool, text)
     return 0
 
 
 cdef int remember(Pool pool, object fn, Callable c) except -1:
-    known, key = pool.known, <uintptr_t><PyObject *>fn
+    known, key = pool.catalogue.known, <uintptr_t><PyObject *>fn
     c.reference = weakref.ref(fn, lambda _: known.pop(key, None))
     known[key] = c
     return 0
@@ -227,13 +248,13 @@ cdef Callable describe_anew(Pool pool, object fn):
     elif hasattr(type(fn), "__fuload_describe__"):
         # Copies that pickle makes are equal, and new each time.
         value = type(fn), fn._key()
-        c = pool.equals.get(value)
+        c = pool.catalogue.equals.get(value)
         if c is not None:
             return c
         c = fn.__fuload_describe__(pool)
-        if len(pool.equals) >= MOST_EQUALS:
-            del pool.equals[next(iter(pool.equals))]
-        pool.equals[value] = c
+        if len(pool.catalogue.equals) >= MOST_EQUALS:
+            del pool.catalogue.equals[next(iter(pool.catalogue.equals))]
+        pool.catalogue.equals[value] = c
     else:
         c = describe_python(pool, fn)
     if c is None:
@@ -246,7 +267,7 @@ cdef Callable describe_anew(Pool pool, object fn):
 cdef Callable find(Pool pool, object fn):
     """The callable's description, made at its first use; None if it has
     to be pickled with each task."""
-    cdef Callable c = <Callable>pool.known.get(<uintptr_t><PyObject *>fn)
+    cdef Callable c = <Callable>pool.catalogue.known.get(<uintptr_t><PyObject *>fn)
     if c is not None and describes(pool, c, fn):
         return c
     return describe_anew(pool, fn)

@@ -1,8 +1,16 @@
 # What the pool counts, and who hears of it.
 
+cdef struct Counts:
+    uint64_t unfinished, submitted, completed, failed, cancelled, retried
+    uint64_t run_ns, wait_ns
+    uint64_t finished          # replies that were taken
+    uint64_t finished_at_death # as many when a worker died last
+    uint32_t deaths_in_a_row   # of workers that had finished nothing
+
+
 cdef void count_begin(Pool pool, CoreFuture future) noexcept:
-    pool.unfinished += 1
-    pool.submitted += 1
+    pool.counts.unfinished += 1
+    pool.counts.submitted += 1
     if future.count:
         fl_collector_maps(&pool.parent, 1)
     if future.limit_ns:
@@ -12,7 +20,7 @@ cdef void count_begin(Pool pool, CoreFuture future) noexcept:
 
 
 cdef int count_out(Pool pool, CoreFuture future) except -1:
-    pool.unfinished -= 1
+    pool.counts.unfinished -= 1
     if future.count:
         fl_collector_maps(&pool.parent, -1)
     if future.limit_ns:
@@ -20,18 +28,18 @@ cdef int count_out(Pool pool, CoreFuture future) except -1:
         if not pool.limited:
             pool.least_limit_ns = 0
     wake_next_blocked(pool)
-    if not pool.unfinished and pool.closing:
+    if not pool.counts.unfinished and pool.closing:
         pool.ask()
     return 0
 
 
 cdef int count_end(Pool pool, CoreFuture future, int status) except -1:
     if status == CANCELLED:
-        pool.cancelled_count += 1
+        pool.counts.cancelled += 1
     elif future.outcome == HAS_REPLY and not fl_reply_fails(future.kind):
-        pool.completed += 1
+        pool.counts.completed += 1
     else:
-        pool.failed += 1
+        pool.counts.failed += 1
     return count_out(pool, future)
 
 
@@ -62,8 +70,8 @@ def snapshot(Pool pool):
                 workers.append((pool.parent.seats[i].pid, names.get(state, "unknown"), fl_load(&block.tasks_done),
                                 fl_load(&block.run_ns) / 1e9, fl_load(&block.python) == FL_PYTHON_SERVES))
         pool.leave_region()
-    return workers, {"submitted": pool.submitted, "completed": pool.completed, "failed": pool.failed,
-                     "cancelled": pool.cancelled_count, "retried": pool.retried,
-                     "doorbells": fl_load(&pool.parent.doorbells) + rung, "queued": pool.queued,
-                     "unfinished": pool.unfinished, "run_seconds": pool.run_ns / 1e9,
-                     "wait_seconds": pool.wait_ns / 1e9}
+    return workers, {"submitted": pool.counts.submitted, "completed": pool.counts.completed, "failed": pool.counts.failed,
+                     "cancelled": pool.counts.cancelled, "retried": pool.counts.retried,
+                     "doorbells": fl_load(&pool.parent.doorbells) + rung, "queued": pool.queue.length,
+                     "unfinished": pool.counts.unfinished, "run_seconds": pool.counts.run_ns / 1e9,
+                     "wait_seconds": pool.counts.wait_ns / 1e9}

@@ -103,7 +103,7 @@ def silent_interpreters(Pool pool):
 
 def interpreter_program(Pool pool):
     """The program that Python tasks ask for; '' if none has asked yet."""
-    return pool.host_program
+    return pool.catalogue.host_program
 
 
 def worker_ended(Pool pool, uint32_t index):

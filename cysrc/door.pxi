@@ -11,7 +11,7 @@ cdef int admit(Pool pool) except -1:
     still_open(pool)
     if fuload_sigint_seen != fuload_sigint_handled:
         pool.crew.await_interrupt()
-    if pool.max_pending and pool.unfinished >= pool.max_pending:
+    if pool.max_pending and pool.counts.unfinished >= pool.max_pending:
         wait_for_room(pool)
     return 0
 
@@ -33,7 +33,7 @@ cdef int turn_away(Pool pool) except -1:
 
 
 cdef bint full(Pool pool) noexcept:
-    return pool.unfinished >= pool.max_pending and not pool.closing and pool.broken is None
+    return pool.counts.unfinished >= pool.max_pending and not pool.closing and pool.broken is None
 
 
 cdef int wait_for_room(Pool pool) except -1:
@@ -58,7 +58,7 @@ cdef int wait_for_room(Pool pool) except -1:
 cdef int pass_room_on(Pool pool) except -1:
     """Who leaves submit() and leaves room wakes the next of the threads that
     wait there: the one that was woken may have found no use for it."""
-    if pool.blocked and pool.unfinished < pool.max_pending:
+    if pool.blocked and pool.counts.unfinished < pool.max_pending:
         wake_next_blocked(pool)
     return 0
 

@@ -139,8 +139,8 @@ cdef int fail_at_once(CoreFuture future, Pool pool, object error) except -1:
     future.outcome = HAS_EXCEPTION
     future._value = error
     future.status = FINISHED
-    pool.submitted += 1
-    pool.failed += 1
+    pool.counts.submitted += 1
+    pool.counts.failed += 1
     return 0
 
 

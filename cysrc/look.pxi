@@ -74,7 +74,7 @@ cdef int audit(Pool pool, bint progress) except -1:
         if pool.seen_ready and not progress:
             rouse(pool)
     pool.seen_ready = ready != 0
-    if pool.first != NULL and pool.parent.free_count:
+    if pool.queue.first != NULL and pool.parent.free_count:
         feed(pool)
     return 0
 
@@ -89,7 +89,7 @@ def nudge(Pool pool):
     cdef bint again
     if pool.gone():
         return False
-    again = pool.looked_after = pool.unfinished != 0
+    again = pool.looked_after = pool.counts.unfinished != 0
     if not again or pool.broken is not None:
         return again
     pool.enter_region()
@@ -98,10 +98,10 @@ def nudge(Pool pool):
             return again
         fl_collector_nudge(&pool.parent)
         pool.looks_without_audit += 1
-        if pool.finished == pool.seen_finished or pool.looks_without_audit >= 20:
-            audit(pool, pool.finished != pool.seen_finished)
+        if pool.counts.finished == pool.seen_finished or pool.looks_without_audit >= 20:
+            audit(pool, pool.counts.finished != pool.seen_finished)
             pool.looks_without_audit = 0
-        pool.seen_finished = pool.finished
+        pool.seen_finished = pool.counts.finished
     finally:
         pool.leave_region()
     return again

@@ -127,14 +127,14 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
     cdef bytes stream
     try:
         if c is None:
-            stream, buffers = pickling.dump((fn, args, kwargs), pool.main)
+            stream, buffers = pickling.dump((fn, args, kwargs), pool.catalogue.main)
         elif not kwargs and is_plain(args):
             stream, buffers = pickle_dumps(args, 5), None
         else:
-            stream, buffers = pickling.dump((args, kwargs) if kwargs else args, pool.main)
+            stream, buffers = pickling.dump((args, kwargs) if kwargs else args, pool.catalogue.main)
     except Exception as error:
         return fail_at_once(future, pool, pickling.explained(error, future.callable.name, parts_of(future.callable, fn, args, kwargs),
-                                                             pool.main))
+                                                             pool.catalogue.main))
     head.buffers = 0
     head.flags = FL_PICKLE_KEYWORDS if kwargs else 0
     head.stream_size = <uint64_t>PyBytes_GET_SIZE(stream)

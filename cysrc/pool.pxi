@@ -2,9 +2,7 @@
 # finish() = look, take the reply, give the slot back.
 
 cdef enum:
-    WARM_BUDGET = 128 << 20    # bytes of window pages that a pool keeps
     SMALL_COPY = 1 << 20       # longer ones are copied without the lock
-    MOST_EQUALS = 4096         # NativeFunctions and NativeTasks that are found by equality
 
 
 # All pools of this process. A forked child closes what it has of them, even
@@ -29,15 +27,10 @@ cdef class Pool:
     cdef PyObject *registry        # a Registry, held until the descriptors are closed
     cdef fl_parent parent
     cdef PyObject **futures        # by slot, strong references
-    cdef fl_mapping *windows       # two a slot
-    cdef uint64_t *warm            # bytes of pages in each half window
-    cdef uint64_t warm_total
-    cdef uint32_t sheds            # how often a window was unmapped because there were too many
-    cdef Task *first
-    cdef Task *last
-    cdef uint64_t queued
-    cdef readonly uint64_t unfinished, submitted, completed, failed, cancelled_count, retried
-    cdef uint64_t run_ns, wait_ns
+    cdef Windows windows
+    cdef Queue queue
+    cdef Counts counts
+    cdef Catalogue catalogue
     cdef uint32_t worker_count
     cdef readonly uint32_t wanted  # seats that want one
     # The supervisor has to look at this pool. Set after what it shall see, by
@@ -45,8 +38,6 @@ cdef class Pool:
     # interpreter's lock.
     cdef bint asks
     cdef public bint recruited     # the crew has its two threads
-    cdef uint32_t deaths_in_a_row
-    cdef uint64_t finished, finished_at_death
     cdef uint64_t no_starts_before
     cdef int inside                # calls that use the region while other threads may run: it stays mapped
     # What the supervisor's last look has seen: see nudge().
@@ -59,16 +50,13 @@ cdef class Pool:
     cdef readonly str name
     cdef readonly unsigned long collector_thread
     cdef uint64_t parent_spin_ns
-    cdef uint64_t max_pending, max_payload
-    cdef uint64_t asked_payload    # max_payload as it was asked for; there is room for less where
-    cdef uint64_t file_limit       # files may have no more bytes than this (RLIMIT_FSIZE), or 0
+    cdef uint64_t max_pending
+    cdef Payload payload
     cdef public object crew, setup, broken
     cdef public object premature   # made while a worker imports __main__: whether that goes on
-    cdef object main               # the __main__ that workers import; None: what is of it goes by value
     cdef public bint closing, cancel_running
     cdef str abandoned             # why nothing will be heard of the workers any more
     cdef bint forced               # the workers are ended: nothing is tried again
-    cdef str host_program          # the interpreter's
     cdef object no_interpreter     # while a worker is buried: why it could not become Python
     # Unfinished tasks with a timeout, the shortest of these timeouts, and when
     # the supervisor looks for those past it (0: there is none to look for).
@@ -79,15 +67,9 @@ cdef class Pool:
     cdef bint paused               # nothing is published until all workers are buried
     cdef uint64_t looked_ns        # when SIGINT's handler was last looked at
     cdef bint looked_after         # the supervisor looks at this pool, until nothing is unfinished
-    cdef dict known                # id(function) -> Callable
-    cdef dict equals               # (class, value) of a NativeFunction or NativeTask -> Callable
-    cdef dict described            # description bytes -> id
-    cdef uint32_t next_function
-    cdef uint64_t descriptions_end
     cdef object deferred           # futures whose announcement is the collector's
     cdef object dead               # (index, pid, exit code) to be buried
     cdef object blocked            # locks of threads that wait for max_pending
-    cdef Callable anonymous
     cdef object __weakref__
 
     def __cinit__(self):
@@ -112,9 +94,9 @@ cdef class Pool:
         self.parent.free = <uint32_t *>malloc(slots * sizeof(uint32_t))
         self.parent.condemned = <uint16_t *>calloc(slots, sizeof(uint16_t))
         self.parent.seats = <fl_seat *>calloc(workers, sizeof(fl_seat))
-        self.windows = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
-        self.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
-        if not (self.bell.pidfds and self.futures and self.parent.generations and self.parent.free and self.windows and self.warm and
+        self.windows.maps = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
+        self.windows.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
+        if not (self.bell.pidfds and self.futures and self.parent.generations and self.parent.free and self.windows.maps and self.windows.warm and
                 self.parent.condemned and self.parent.seats):
             raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
         self.hold_registry(registry())
@@ -122,12 +104,12 @@ cdef class Pool:
         self.enrol(self.bell.fd)
         self.bell.alarm = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
         self.enrol(self.bell.alarm)
-        self.file_limit = make_region(&self.region, workers, slots, slot_size, max_payload)
+        self.payload.file_limit = make_region(&self.region, workers, slots, slot_size, max_payload)
         fuload_file_of(self.region.fd, &self.region_file)
         self.mapped = True
         slots = self.region.plan.slots
-        self.asked_payload = max_payload
-        self.max_payload = self.region.plan.max_payload
+        self.payload.asked = max_payload
+        self.payload.most = self.region.plan.max_payload
         for i in range(slots):
             self.parent.free[i] = slots - 1 - i
         self.parent.free_count = slots
@@ -146,19 +128,12 @@ cdef class Pool:
             header.signal_mask |= <uint64_t>1 << (<int>number - 1)
         self.max_pending = max_pending
         self.cancel_running = cancel_running
-        self.host_program = ""
-        self.known = {}
-        self.equals = {}
-        self.described = {}
-        self.next_function = 1
-        self.descriptions_end = self.region.plan.descriptions_at
+        self.catalogue = Catalogue()
+        self.catalogue.descriptions_end = self.region.plan.descriptions_at
         from collections import deque
         self.deferred = deque()
         self.dead = deque()
         self.blocked = deque()
-        self.anonymous = Callable.__new__(Callable)
-        self.anonymous.kind = KIND_PYTHON
-        self.anonymous.name = "a callable"
 
     def __dealloc__(self):
         self.unmap()
@@ -168,8 +143,8 @@ cdef class Pool:
         free(self.parent.free)
         free(self.parent.condemned)
         free(self.parent.seats)
-        free(self.windows)
-        free(self.warm)
+        free(self.windows.maps)
+        free(self.windows.warm)
 
     cdef bint gone(self) noexcept:
         """Nothing of the region may be touched: it is unmapped, or this is a
@@ -182,8 +157,8 @@ cdef class Pool:
         cdef PyObject *held
         if self.mapped and here:
             for i in range(2 * self.region.plan.slots):
-                if self.windows[i].at != NULL:
-                    munmap(self.windows[i].at, self.windows[i].size)
+                if self.windows.maps[i].at != NULL:
+                    munmap(self.windows.maps[i].at, self.windows.maps[i].size)
             munmap(self.region.base, self.region.plan.base_size)
         self.mapped = False
         if self.region.fd >= 0:
@@ -248,6 +223,16 @@ cdef class Pool:
                 (<Registry>self.registry).lose()
             raise BrokenProcessPool(_errors.LOST_DESCRIPTORS)
         return 0
+
+    @property
+    def unfinished(self):
+        """How many tasks wait or run."""
+        return self.counts.unfinished
+
+    @property
+    def submitted(self):
+        """How many tasks there ever were."""
+        return self.counts.submitted
 
     @property
     def lost(self):
@@ -316,7 +301,7 @@ cdef class Pool:
         """Ask the supervisor for one more worker. False: all are started."""
         cdef uint32_t i
         if self.parent.started >= self.region.plan.workers or self.broken is not None or self.paused or \
-                (self.closing and not self.unfinished) or (self.no_starts_before and fl_now() < self.no_starts_before):
+                (self.closing and not self.counts.unfinished) or (self.no_starts_before and fl_now() < self.no_starts_before):
             return False
         for i in range(self.region.plan.workers):
             if not self.parent.seats[i].taken:
@@ -373,7 +358,7 @@ cdef class Pool:
         self.enter_region()
         try:
             self.finish(slot)
-            if self.first != NULL and self.parent.free_count:
+            if self.queue.first != NULL and self.parent.free_count:
                 feed(self)
         finally:
             self.leave_region()

@@ -10,6 +10,12 @@ cdef struct Task:
     uint64_t size
 
 
+cdef struct Queue:
+    Task *first
+    Task *last
+    uint64_t length
+
+
 cdef inline char *task_bytes(Task *t) noexcept nogil:
     return <char *>(t + 1)
 
@@ -33,25 +39,25 @@ cdef void describe_request(Task *task, CoreFuture future, uint32_t function, uin
 cdef void push_first(Pool pool, Task *task) noexcept:
     """To the front of the queue."""
     task.before = NULL
-    task.after = pool.first
-    if pool.first != NULL:
-        pool.first.before = task
+    task.after = pool.queue.first
+    if pool.queue.first != NULL:
+        pool.queue.first.before = task
     else:
-        pool.last = task
-    pool.first = task
-    pool.queued += 1
+        pool.queue.last = task
+    pool.queue.first = task
+    pool.queue.length += 1
 
 
 cdef void unlink_task(Pool pool, Task *task) noexcept:
     if task.before != NULL:
         task.before.after = task.after
     else:
-        pool.first = task.after
+        pool.queue.first = task.after
     if task.after != NULL:
         task.after.before = task.before
     else:
-        pool.last = task.before
-    pool.queued -= 1
+        pool.queue.last = task.before
+    pool.queue.length -= 1
 
 
 cdef int feed(Pool pool) except -1:
@@ -62,11 +68,11 @@ cdef int feed(Pool pool) except -1:
     cdef uint64_t touched
     cdef int number
     cdef char *at
-    while pool.parent.free_count and pool.first != NULL and not pool.paused:
-        task = pool.first
+    while pool.parent.free_count and pool.queue.first != NULL and not pool.paused:
+        task = pool.queue.first
         future = <CoreFuture>task.future
         slot = fl_slots_next(&pool.parent)
-        touched = pool.warm[2 * slot]
+        touched = pool.windows.warm[2 * slot]
         try:
             at = request_area(pool, slot, task.size)
             number = provide(pool, slot, touched, task.size)

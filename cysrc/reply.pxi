@@ -44,7 +44,7 @@ cdef int take_reply(Pool pool, CoreFuture future, fl_reply *reply, uint32_t slot
     """The reply out of the slot; nothing is unpickled yet."""
     cdef uint64_t size = reply.size
     cdef char *at
-    pool.finished += 1
+    pool.counts.finished += 1
     future.kind = <uint8_t>reply.kind
     future.scalar = reply.scalar
     future.code = reply.status
@@ -54,8 +54,8 @@ cdef int take_reply(Pool pool, CoreFuture future, fl_reply *reply, uint32_t slot
     if future.asked == FL_CALL_FUNCTION and (future.kind != FL_REPLY_SCALAR or future.views is not None):
         check_returned(future)
     if future.finished_ns >= future.started_ns >= future.submitted_ns:
-        pool.run_ns += future.finished_ns - future.started_ns
-        pool.wait_ns += future.started_ns - future.submitted_ns
+        pool.counts.run_ns += future.finished_ns - future.started_ns
+        pool.counts.wait_ns += future.started_ns - future.submitted_ns
     if future.kind == FL_REPLY_TOO_LARGE:
         future._value = too_large(pool, f"the result of {future.callable.name}()", future.scalar)
     if future.kind < FL_REPLY_RETURNED:

@@ -21,13 +21,13 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     if not pool.recruited:
         pool.crew.recruit()
         still_open(pool)
-    if size > pool.max_payload:
+    if size > pool.payload.most:
         raise too_large(pool, "the request", size)
-    if not pool.parent.free_count and (pool.queued & 31) == 0:
+    if not pool.parent.free_count and (pool.queue.length & 31) == 0:
         pool.collect()
-    if pool.parent.free_count and pool.first == NULL and not pool.paused:
+    if pool.parent.free_count and pool.queue.first == NULL and not pool.paused:
         slot = fl_slots_next(&pool.parent)
-        touched = pool.warm[2 * slot]
+        touched = pool.windows.warm[2 * slot]
         place.at = request_area(pool, slot, size)
         fl_slots_take(&pool.parent)
         pool.enter_region()
@@ -102,14 +102,14 @@ cdef void hand_over(Pool pool, Place *place, CoreFuture future, uint32_t functio
         return
     describe_request(task, future, function, kind)
     task.after = NULL
-    task.before = pool.last
-    if pool.last != NULL:
-        pool.last.after = task
+    task.before = pool.queue.last
+    if pool.queue.last != NULL:
+        pool.queue.last.after = task
     else:
-        pool.first = task
-    pool.last = task
+        pool.queue.first = task
+    pool.queue.last = task
     future.task = task
-    pool.queued += 1
+    pool.queue.length += 1
     if pool.parent.free_count:
         pool.kick()  # who put the others into the queue may not come back for them
 
@@ -136,7 +136,7 @@ cdef void give_back(Pool pool, Place *place) noexcept:
         free(place.task)
     elif not pool.gone():
         free_slot(pool, <uint32_t>place.slot)
-        if pool.first != NULL:
+        if pool.queue.first != NULL:
             pool.kick()
     pool.leave_region()
 

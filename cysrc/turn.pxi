@@ -21,7 +21,7 @@ cdef int collect_flagged(Pool pool) except -1:
                 put_back(pool, i, bits & (bits - 1))
                 raise
             bits &= bits - 1
-    if pool.first != NULL and pool.parent.free_count:
+    if pool.queue.first != NULL and pool.parent.free_count:
         feed(pool)
     return 0
 
