@@ -2,7 +2,7 @@
 
 cdef void limit(Pool pool, CoreFuture future) noexcept:
     """Another task with a timeout: it cannot be past it before then."""
-    cdef uint64_t due = future.submitted_ns + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
+    cdef uint64_t due = fl_deadline_after(future.submitted_ns, future.limit_ns)
     if not pool.look_at_ns or due < pool.look_at_ns:
         pool.look_at_ns = due
         pool.ask()
@@ -16,7 +16,7 @@ cdef object request_of(Pool pool, uint32_t slot):
     return PyBytes_FromStringAndSize(fl_slot_area(&pool.region, slot, FL_REQUEST), <Py_ssize_t>size)
 
 
-cdef int time_out(Pool pool, CoreFuture future, uint64_t word, uint64_t began, uint64_t now) except -1:
+cdef int time_out(Pool pool, CoreFuture future, uint64_t began, uint64_t now) except -1:
     """Ended, unless it has finished this very moment."""
     cdef uint32_t slot = <uint32_t>future.slot, worker
     request = request_of(pool, slot)
@@ -31,9 +31,9 @@ cdef int time_out(Pool pool, CoreFuture future, uint64_t word, uint64_t began, u
 
 cdef int look_for_overdue(Pool pool) except -1:
     cdef CoreFuture future
-    cdef fl_slot *s
-    cdef uint64_t word, began, now = fl_now(), due = 0, next_due = 0
-    cdef uint64_t seen = 0
+    cdef fl_deadlines look = fl_deadlines_begin(fl_now())
+    cdef fl_limit limit
+    cdef uint64_t due
     cdef uint32_t slot
     for slot in range(pool.region.plan.slots):
         if pool.futures[slot] == NULL:
@@ -41,31 +41,16 @@ cdef int look_for_overdue(Pool pool) except -1:
         future = <CoreFuture>pool.futures[slot]
         if not future.limit_ns:
             continue
-        s = fl_slot_at(&pool.region, slot)
-        word = fl_slot_look(s)
-        seen += 1
-        if fl_word_state(word) == FL_DONE:
-            continue
-        began = fl_slot_began(s) or future.started_ns
-        if fl_word_state(word) != FL_RUNNING or not began:
-            due = now + max(future.limit_ns, <uint64_t>LEAST_LOOK_NS)
+        limit.limit_ns = future.limit_ns
+        limit.submitted_ns = future.submitted_ns
+        limit.began_ns = future.started_ns
+        if fl_deadlines_see(&look, &pool.parent, slot, &limit):
+            time_out(pool, future, limit.began_ns, look.now)
         else:
-            if began > now or began < future.submitted_ns:
-                # No worker wrote that: from when it was first seen.
-                began = future.started_ns = future.started_ns or now
-            due = began + future.limit_ns
-            if due <= now:
-                seen -= 1
-                time_out(pool, future, word, began, now)
-                continue
-        if not next_due or due < next_due:
-            next_due = due
-    if seen < pool.limited:
-        due = now + max(pool.least_limit_ns, <uint64_t>LEAST_LOOK_NS)
-        if not next_due or due < next_due:
-            next_due = due
-    if next_due and (not pool.look_at_ns or next_due < pool.look_at_ns):
-        pool.look_at_ns = next_due
+            future.started_ns = limit.began_ns
+    due = fl_deadlines_next(&look, pool.limited, pool.least_limit_ns)
+    if due and (not pool.look_at_ns or due < pool.look_at_ns):
+        pool.look_at_ns = due
     return 0
 
 

@@ -189,4 +189,3 @@ cdef enum:
     HOLD_NS = 1500              # result() polls so long without letting go of the interpreter's lock
     LATE_NS = 200000            # a sched_yield() that returns so late shows CPUs busy with other work
     LONGEST_SLEEP_MS = 60000    # then the collector looks whether its descriptors are still its own
-    LEAST_LOOK_NS = 20000000    # not more often is it looked for tasks past their timeout

@@ -235,3 +235,13 @@ cdef extern from "parent/burial.h" nogil:
     bint fl_burial_expected(fl_parent *p, uint32_t worker)
     int32_t fl_burial_condemned(fl_parent *p, uint32_t worker, uint32_t begin)
     void fl_burial_end(fl_parent *p, uint32_t worker)
+
+cdef extern from "parent/deadlines.h" nogil:
+    ctypedef struct fl_deadlines "struct fl_deadlines":
+        uint64_t now
+    ctypedef struct fl_limit "struct fl_limit":
+        uint64_t limit_ns, submitted_ns, began_ns
+    uint64_t fl_deadline_after(uint64_t now, uint64_t limit_ns)
+    fl_deadlines fl_deadlines_begin(uint64_t now)
+    bint fl_deadlines_see(fl_deadlines *d, fl_parent *p, uint32_t slot, fl_limit *limit)
+    uint64_t fl_deadlines_next(fl_deadlines *d, uint64_t unfinished, uint64_t least_ns)

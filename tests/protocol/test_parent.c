@@ -2,6 +2,7 @@
  * of a dead worker's slots, of its collector's time. Orders and races are
  * test_steps.c's and test_doorbell.c's. */
 #include "crew.h"
+#include "parent/deadlines.h"
 
 #define WORKERS 4u
 
@@ -276,6 +277,20 @@ static void a_verdict_for_each_slot(void)
     close_parent();
 }
 
+static void all_whom_the_dead_have_called_are_signalled(void)
+{
+    uint32_t i;
+
+    open_parent();
+    for (i = 0; i < WORKERS; i++)
+        set_state(&crew, i, FL_ASLEEP, 0);
+    CHECK(fl_bell_call(region, 0, 2) && fl_bell_call(region, 2, 1) && fl_bell_call(region, 3, 2));
+    fl_burial_dead(parent, 1);
+    fl_burial_end(parent, 1);
+    CHECK(rings == 2 && rung[0] == 0 && rung[1] == 3);
+    close_parent();
+}
+
 static void what_was_condemned_comes_back_at_its_workers_burial(void)
 {
     open_parent();
@@ -467,6 +482,78 @@ static void the_supervisor_rings_for_who_cannot(void)
             }
 }
 
+/* ---- deadlines ---------------------------------------------------------------------------- */
+
+#define SECOND UINT64_C(1000000000)
+
+/* One task, submitted at 100 s, looked at at 200 s. */
+struct look {
+    enum fl_state state;
+    uint64_t began, known, limit; /* in seconds; known: from an earlier look */
+    bool overdue;
+    uint64_t since, next; /* 0: unchanged, never */
+};
+
+static void check_look(const struct look *l)
+{
+    uint64_t now = 200 * SECOND;
+    struct fl_deadlines d = fl_deadlines_begin(now);
+    struct fl_limit limit = {l->limit * SECOND, 100 * SECOND, l->known * SECOND};
+    uint32_t slot;
+
+    open_parent();
+    slot = publish_one();
+    set_word(slot, fl_slot_word(1, l->state == FL_READY ? 0 : 2, l->state));
+    fl_slot_at(region, slot)->started_ns = l->began * SECOND;
+    CHECK(fl_deadlines_see(&d, parent, slot, &limit) == l->overdue);
+    CHECK(limit.began_ns == (l->since ? l->since : l->known) * SECOND);
+    CHECK(d.seen == !l->overdue);
+    CHECK(fl_deadlines_next(&d, d.seen, SECOND) == l->next * SECOND);
+    close_parent();
+}
+
+static void a_task_is_overdue_once_its_limit_has_passed(void)
+{
+    static const struct look looks[] = {
+        {FL_READY, 0, 0, 10, false, 0, 210},
+        {FL_READY, 150, 0, 10, false, 0, 210},   /* of its life before */
+        {FL_RUNNING, 0, 0, 10, false, 0, 210},   /* its worker gets ready */
+        {FL_RUNNING, 0, 180, 10, true, 180, 0},  /* it said so once */
+        {FL_RUNNING, 195, 0, 10, false, 0, 205},
+        {FL_RUNNING, 190, 0, 10, true, 190, 0},
+        {FL_RUNNING, 150, 0, 10, true, 150, 0},
+        {FL_DONE, 150, 0, 10, false, 0, 0},      /* it has ended, late or not */
+        {FL_RUNNING, 300, 0, 10, false, 200, 210}, /* still to come: forged */
+        {FL_RUNNING, 300, 195, 10, false, 0, 205},
+        {FL_RUNNING, 300, 185, 10, true, 185, 0},
+        {FL_RUNNING, 99, 0, 10, false, 200, 210},  /* before it was submitted */
+        {FL_RUNNING, 99, 150, 10, true, 150, 0},
+        {FL_RUNNING, 100, 0, 10, true, 100, 0},
+    };
+    size_t i;
+
+    for (i = 0; i < LENGTH(looks); i++)
+        check_look(&looks[i]);
+}
+
+static void what_is_not_seen_is_looked_for_in_time(void)
+{
+    uint64_t now = 200 * SECOND;
+    struct fl_deadlines d = fl_deadlines_begin(now);
+
+    CHECK(fl_deadlines_next(&d, 0, SECOND) == 0);
+    CHECK(fl_deadlines_next(&d, 1, SECOND) == now + SECOND); /* it waits in the queue */
+    CHECK(fl_deadlines_next(&d, 1, 2 * SECOND) == now + SECOND);
+    d = fl_deadlines_begin(now);
+    CHECK(fl_deadlines_next(&d, 1, 1) == now + FL_LEAST_LOOK_NS);
+    fl_deadlines_sooner(&d, now + 5);
+    CHECK(d.next == now + 5);
+    fl_deadlines_sooner(&d, now + 6);
+    CHECK(d.next == now + 5);
+    CHECK(fl_deadline_after(7, 1) == 7 + FL_LEAST_LOOK_NS);
+    CHECK(fl_deadline_after(7, FL_LEAST_LOOK_NS + 1) == 8 + FL_LEAST_LOOK_NS);
+}
+
 /* ---- watching -------------------------------------------------------------------------------- */
 
 static void a_watcher_sees_its_slot_leave(void)
@@ -496,6 +583,17 @@ static void a_watcher_sees_its_slot_leave(void)
     close_parent();
 }
 
+static void who_watches_is_counted(void)
+{
+    open_parent();
+    fl_watch_begin(parent);
+    fl_watch_begin(parent);
+    CHECK(atomic_load(&region->header->watchers) == 2);
+    fl_watch_end(parent);
+    CHECK(atomic_load(&region->header->watchers) == 1);
+    close_parent();
+}
+
 static void who_loses_its_cpu_polls_no_more(void)
 {
     open_parent();
@@ -521,6 +619,7 @@ int main(void)
     RUN(what_nobody_has_can_be_taken_back);
     RUN(only_what_runs_is_condemned);
     RUN(a_verdict_for_each_slot);
+    RUN(all_whom_the_dead_have_called_are_signalled);
     RUN(what_was_condemned_comes_back_at_its_workers_burial);
     RUN(workers_are_asked_for_while_there_are_cpus);
     RUN(what_was_cancelled_is_no_work);
@@ -529,7 +628,10 @@ int main(void)
     RUN(the_collector_sleeps_as_long_as_it_may);
     RUN(lost_descriptors_end_the_wait);
     RUN(the_supervisor_rings_for_who_cannot);
+    RUN(a_task_is_overdue_once_its_limit_has_passed);
+    RUN(what_is_not_seen_is_looked_for_in_time);
     RUN(a_watcher_sees_its_slot_leave);
+    RUN(who_watches_is_counted);
     RUN(who_loses_its_cpu_polls_no_more);
     return verdict();
 }

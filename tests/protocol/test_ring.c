@@ -423,6 +423,26 @@ static void a_ring_of_zeros_is_rebuilt(void)
     }
 }
 
+/* Zeros in the middle, as a hole that is no longer than an entry leaves them. */
+static void a_destroyed_entry_hides_none_behind_it(void)
+{
+    uint64_t i;
+
+    for (i = 0; i + 1 < SLOTS; i++) {
+        uint64_t cursor;
+        uint32_t slot;
+
+        start_at_lap(9);
+        publish_all();
+        cursor = fl_ring_head(&region);
+        atomic_store(&region.ring[(cursor + i) & region.ring_mask], 0);
+        for (slot = 0; slot < SLOTS; slot++)
+            if (slot != i)
+                expect(&cursor, (int32_t)slot);
+        expect(&cursor, -1);
+    }
+}
+
 /* An entry that looks as if it had not been published yet. */
 static void an_impossible_entry_does_no_harm(void)
 {
@@ -685,6 +705,7 @@ int main(void)
     RUN(a_wild_head_hides_nothing_for_long);
     RUN(what_a_head_has_passed_is_listed_again);
     RUN(a_ring_of_zeros_is_rebuilt);
+    RUN(a_destroyed_entry_hides_none_behind_it);
     RUN(many_claimers_serve_each_task_once);
     RUN(one_claimer_in_its_own_thread);
     RUN(tasks_are_served_or_cancelled);
