@@ -920,6 +920,14 @@ static void the_collector_is_called_once(void)
     CHECK(!fl_collector_call(region, &bell_os));
     CHECK(fl_collector_looks(region));
     CHECK(atomic_load(&rung_calls) == 1);
+    atomic_store(&region->notices->collector, FL_COLLECTOR_DOZING);
+    CHECK(!fl_collector_looks(region) && fl_collector_will_look(region));
+    CHECK(fl_collector_call(region, &bell_os));
+    atomic_store(&region->notices->collector, 77); /* whatever a task has written */
+    CHECK(!fl_collector_looks(region) && !fl_collector_will_look(region));
+    CHECK(fl_collector_call(region, &bell_os));
+    CHECK(atomic_load(&region->notices->collector) == FL_COLLECTOR_CALLED);
+    CHECK(atomic_load(&rung_calls) == 3);
     close(bell);
     close_crew();
 }

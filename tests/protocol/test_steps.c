@@ -670,17 +670,37 @@ static void judge_served(void)
     CHECK(all_are_served(0));
 }
 
+/* The tail stands before the entry. A tick that sees the one alone counts the other
+ * worker as busy, which finds nothing and falls asleep; and the publisher, who
+ * then finds it asleep, relies on this very tick. */
+static void stage_one_tick(void)
+{
+    reset(1, 0);
+    fl_hint_set(&crew.parent.tick_head, fl_ring_head(region));
+    fl_hint_set(&crew.parent.boost, 1);
+    atomic_store(&crew.parent.timed, 1);
+    join(tick_for_the_last_time, 0, NULL);
+    join(publish_and_leave_it, 0, NULL);
+    join(work, 1, NULL);
+}
+
+static void judge_one_tick(void)
+{
+    CHECK(all_are_served(0) || atomic_load(&crew.parent.timed) == 1);
+}
+
 static void ticks_stop_only_while_all_are_busy(void)
 {
     workers = 2;
     tasks = 1;
+    explore(stage_one_tick, judge_one_tick, (struct limits){2, 0, 0});
     explore(stage_all_busy, judge_served, (struct limits){1, 0, 1});
 }
 
 /* Worker 0 is called and does not come (stopped, starved): another is, in time. */
 static void stage_a_stopped_worker(void)
 {
-    reset(2, 0);
+    reset(1, 0);
     set_state(&crew, 0, FL_CALLED, 0);
     set_state(&crew, 1, FL_ASLEEP, 0);
     join(run_collector, 0, NULL);
@@ -893,7 +913,7 @@ static void a_task_is_condemned_or_ends(void)
     tasks = 1;
     for (workers = 1; workers <= 2; workers++) {
         cpus = workers;
-        explore(stage_condemning, judge_condemning, (struct limits){2, 0, 0});
+        explore(stage_condemning, judge_condemning, (struct limits){workers == 1 ? 4 : 2, 0, 0});
     }
 }
 
