@@ -53,13 +53,12 @@ import os
 import sys
 import threading
 import weakref
-from _pickle import PickleError, Pickler, dumps as pickle_dumps, loads as pickle_loads
+from _pickle import dumps as pickle_dumps, loads as pickle_loads
 from _thread import allocate_lock, get_ident, start_new_thread
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import LOGGER as LOGGER
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
-from pickle import PickleBuffer
 from types import FunctionType as _FunctionType, GenericAlias
 
 from . import _errors, _pickling as pickling
