@@ -21,7 +21,7 @@ cdef bint becomes_python(Pool pool, uint32_t index) noexcept:
     cdef uint32_t slot
     cdef uint64_t word
     for slot in range(pool.region.plan.slots):
-        if pool.futures[slot] != NULL and (<CoreFuture>pool.futures[slot]).asked >= FL_CALL_PYTHON:
+        if pool.futures[slot] != NULL and fl_request_python((<CoreFuture>pool.futures[slot]).asked):
             word = fl_slot_look(fl_slot_at(&pool.region, slot))
             if fl_word_owner(word) == index + 1 and fl_word_state(word) == FL_RUNNING:
                 return True

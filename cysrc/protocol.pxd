@@ -157,6 +157,7 @@ cdef extern from "protocol/message.h" nogil:
     uint64_t fl_item_size(uint32_t type)
     uint64_t fl_cell_size(uint32_t type)
     uint64_t fl_cell_at(uint64_t end, uint32_t type)
+    bint fl_request_python(uint32_t kind)
     bint fl_reply_sized(uint32_t kind)
     ctypedef struct fl_reply "struct fl_reply":
         uint64_t size, scalar, started_ns, finished_ns

@@ -39,6 +39,12 @@ enum fl_request_kind {
     FL_REQUEST_KINDS
 };
 
+/* Does it need an interpreter? */
+static inline bool fl_request_python(uint32_t kind)
+{
+    return kind == FL_CALL_PYTHON || kind == FL_CALL_PICKLED;
+}
+
 #define FL_ANSWERS_FUNCTION (1u << FL_CALL_FUNCTION)
 #define FL_ANSWERS_MAP (1u << FL_CALL_MAP)
 #define FL_ANSWERS_TASK (1u << FL_CALL_TASK)

@@ -1,7 +1,6 @@
 /* From an exec to a worker: find the region, check it, watch the parent. */
 #include "worker.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -135,21 +134,6 @@ static void mark_fork(void)
     attached->forked = true;
 }
 
-static void set_inherited(int fd, bool inherited)
-{
-    fcntl(fd, F_SETFD, inherited ? 0 : FD_CLOEXEC);
-}
-
-/* What this worker and the interpreter after it need, and what else a task
- * starts must not have. */
-static void set_all_inherited(const struct fl_worker *w, bool inherited)
-{
-    set_inherited(w->region.fd, inherited);
-    set_inherited(w->bell, inherited);
-    set_inherited(w->alarm, inherited);
-    set_inherited(w->lender, inherited);
-}
-
 /* A worker program's standard error goes to a file of the parent's until it has
  * attached, so that the parent can quote it; now it gets the real one back. */
 static void restore_stderr(int real)
@@ -164,37 +148,6 @@ static void restore_stderr(int real)
         at += size;
     dup2(real, STDERR_FILENO);
     close(real);
-}
-
-static struct fl_file file_of(int fd)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) != 0)
-        return (struct fl_file){0, 0};
-    return (struct fl_file){st.st_dev, st.st_ino};
-}
-
-static bool same_file(struct fl_file a, struct fl_file b)
-{
-    return a.device == b.device && a.inode == b.inode;
-}
-
-void fl_check_descriptors(const struct fl_worker *w)
-{
-    if (!same_file(file_of(w->region.fd), w->region_file) || !same_file(file_of(w->bell), w->bell_file))
-        _exit(FL_EXIT_DESCRIPTORS);
-}
-
-void fl_sound_alarm(const struct fl_worker *w)
-{
-    uint64_t one = 1;
-
-    /* The kernel has one file for all eventfds, so this one is like the bell. */
-    if (!same_file(file_of(w->alarm), w->bell_file))
-        _exit(FL_EXIT_DESCRIPTORS);
-    while (write(w->alarm, &one, sizeof one) < 0 && errno == EINTR)
-        ;
 }
 
 const char *fl_attach(struct fl_worker *w)
@@ -224,9 +177,8 @@ const char *fl_attach(struct fl_worker *w)
     w->bell = place.bell;
     w->alarm = place.alarm;
     w->lender = place.lender;
-    w->region_file = file_of(w->region.fd);
-    w->bell_file = file_of(w->bell);
-    set_all_inherited(w, false);
+    fl_note_descriptors(w);
+    fl_inherit_descriptors(w, false);
     madvise(w->region.base, plan->base_size, MADV_DONTDUMP);
     prctl(PR_SET_NAME, h->name);
     w->cursor = fl_ring_head(&w->region);
@@ -259,12 +211,12 @@ void fl_detach_for_exec(struct fl_worker *w)
     snprintf(place, sizeof place, "%u:%d:%d:%d:%d:%u:-1", FL_VERSION, w->region.fd, w->bell, w->alarm, w->lender,
              w->index);
     setenv(ENVIRONMENT, place, 1);
-    set_all_inherited(w, true);
+    fl_inherit_descriptors(w, true);
 }
 
 void fl_stay_after_exec(const struct fl_worker *w)
 {
-    set_all_inherited(w, false);
+    fl_inherit_descriptors(w, false);
     unsetenv(ENVIRONMENT);
 }
 

@@ -16,7 +16,7 @@
  * worker; in the time that these take the parent can publish others. The next
  * chunk may take for ever: only while the collector looks by itself. */
 #define SHORT_CHUNK_NS 1000000u
-#define HOLD_NS 2000000u
+#define UNREPORTED_NS 2000000u
 #define LOW_WATER 4u
 
 /* Stands behind the reply area while a task may write there: a slot's areas end
@@ -166,7 +166,7 @@ void fl_reply_bytes(struct fl_worker *w, enum fl_reply_kind kind, const void *da
 
 bool fl_reply_may_wait(struct fl_worker *w)
 {
-    return w->short_chunk && fl_now() - w->unreported_since < HOLD_NS && fl_collector_will_look(&w->region) &&
+    return w->short_chunk && fl_now() - w->unreported_since < UNREPORTED_NS && fl_collector_will_look(&w->region) &&
            fl_ring_longer(&w->region, &w->cursor, LOW_WATER * w->region.plan.workers);
 }
 

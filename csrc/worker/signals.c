@@ -173,13 +173,3 @@ bool fl_ring_worker(void *worker, uint32_t index)
     }
     return signal_sibling(w, sibling->pidfd);
 }
-
-void fl_ring_collector(void *worker)
-{
-    struct fl_worker *w = worker;
-    uint64_t one = 1;
-
-    fl_check_descriptors(w);
-    while (write(w->bell, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}

@@ -106,7 +106,7 @@ static void call(struct fl_worker *w)
 
     if (!find_request(w)) {
         fl_reply_scalar(w, FL_REPLY_NO_REQUEST, w->call.request_size);
-    } else if (s->request_kind < FL_CALL_PYTHON) {
+    } else if (!fl_request_python(s->request_kind)) {
         call_native(w);
     } else {
         w->host.call_python(w);

@@ -94,12 +94,16 @@ void fl_stay_after_exec(const struct fl_worker *w);
  * attaches may take its time. */
 void fl_say_python_starts(void);
 
+/* descriptors.c: which files they are, once, before any task. */
+void fl_note_descriptors(struct fl_worker *w);
+/* Only an exec that keeps the place inherits them, nothing that a task starts. */
+void fl_inherit_descriptors(const struct fl_worker *w, bool inherited);
 /* A task may have closed the pool's descriptors, or put others in their place:
  * then this process ends, and the parent goes on with what it finished. */
 void fl_check_descriptors(const struct fl_worker *w);
-
 /* Somebody cannot be signalled: have every worker look whether it was called. */
 void fl_sound_alarm(const struct fl_worker *w);
+void fl_ring_collector(void *worker);
 
 /* signals.c */
 void fl_signals_start(struct fl_worker *w);
@@ -114,7 +118,6 @@ void fl_signals_enter_native(struct fl_worker *w);
 void fl_signals_leave_native(struct fl_worker *w);
 bool fl_wait_signal(void *worker);
 bool fl_ring_worker(void *worker, uint32_t index);
-void fl_ring_collector(void *worker);
 
 /* library.c: the callable with this description id, opened and looked up once,
  * or NULL with a message in `why` and the reply kind it belongs to. */
