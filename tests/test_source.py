@@ -26,7 +26,7 @@ def includes(path: Path) -> set[str]:
 
 
 def test_protocol_headers_include_only_earlier_ones():
-    order = ["layout.h", "slot.h", "ring.h", "doorbell.h"]
+    order = ["layout.h", "slot.h", "ring.h", "doorbell.h", "poll.h"]
     for position, name in enumerate(order):
         assert includes(ROOT / "csrc/protocol" / name) <= set(order[:position])
     assert includes(ROOT / "csrc/protocol/message.h") <= set(order)
@@ -82,3 +82,19 @@ def test_examples_and_contract_tests_use_public_names_only():
 def test_integrations_use_public_names_only():
     text = (ROOT / "fuload_exec/joblib.py").read_text()
     assert "from . import" in text and not re.search(r"from \._|fuload_exec\._|from \. import .*\b_", text)
+
+
+def test_each_barrier_names_its_partner():
+    """[pair: name] stands at both ends, beside the proof at the head of a file."""
+    places = []
+    for path in sources("csrc/**/*.[ch]"):
+        head, end, rest = path.read_text().partition("*/")
+        places += re.findall(r"\[pair: ([^\]]+)\]", re.sub(r"\s*\n \*\s*", " ", rest))
+    assert {"published or asleep", "flag or asleep"} <= set(places)
+    assert [name for name in set(places) if places.count(name) < 2] == []
+
+
+def test_the_parents_half_knows_no_python_and_no_worker():
+    for path in sources("csrc/parent/*.h"):
+        assert all(name.startswith("protocol/") or "/" not in name for name in includes(path)), path
+        assert "Python.h" not in path.read_text(), path

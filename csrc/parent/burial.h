@@ -44,7 +44,7 @@ struct fl_death {
     bool blameless;  /* it left because of a task before this one: what it has not begun is for others */
 };
 
-/* By whoever reaps, before: nobody signals it from now on. */
+/* By whoever reaps, before: nobody signals it from now on [pair: pid or reaped]. */
 static inline void fl_burial_dead(struct fl_parent *p, uint32_t worker)
 {
     atomic_store(&p->region->states[worker], fl_state_word(FL_GONE, 0, 0));

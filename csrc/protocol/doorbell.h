@@ -87,7 +87,9 @@ struct fl_census {
     int32_t warmest; /* the one that went to sleep last, or -1 */
 };
 
-/* Anybody. Called after a seq_cst store of an entry or of the own state. */
+/* Anybody. Called after a seq_cst store: of an entry [pair: published or asleep],
+ * of the own state [pair: published or busy], or of the order to stop the ticks
+ * [pair: untimed or asleep]. */
 static inline void fl_bell_count(struct fl_region *r, struct fl_census *c)
 {
     uint64_t latest = 0;
@@ -131,7 +133,8 @@ static inline uint64_t fl_bell_call(struct fl_region *r, uint32_t index, uint32_
 /* Call and signal the warmest sleeper. False: nobody sleeps, or the signal
  * could not be sent (it is dead and not buried yet, or just started and the
  * parent does not hold its pidfd yet): then it is put back to sleep, and
- * whoever watches the ring in the parent tries again. May block on nothing. */
+ * whoever watches the ring in the parent tries again. The caller's name first,
+ * then the signal [pair: called by the dead]. May block on nothing. */
 static inline bool fl_bell_ring(struct fl_region *r, const struct fl_os *os, uint32_t caller)
 {
     struct fl_census c;
@@ -174,7 +177,7 @@ static inline int32_t fl_bell_orphans(struct fl_region *r, uint32_t from, uint32
     return -1;
 }
 
-/* Worker: it turns from waiting to work. A burst reaches all workers this way
+/* Worker: it turns from waiting to work: BUSY first, then the ring [pair: published or busy]. A burst reaches all workers this way
  * without the parent ringing each. True if it rang another. */
 static inline bool fl_bell_busy(struct fl_region *r, const struct fl_os *os, uint32_t worker,
                                 uint64_t *cursor)
@@ -200,6 +203,7 @@ static inline bool fl_bell_may_poll(struct fl_region *r, uint32_t worker)
     return c.polling < r->header->max_pollers + self;
 }
 
+/* Worker: the parent stores the order, then calls who sleeps [pair: leave or asleep]. */
 static inline bool fl_leaving(struct fl_region *r)
 {
     return atomic_load_explicit(&r->header->leave, memory_order_seq_cst) != 0;
@@ -214,7 +218,9 @@ static inline bool fl_bell_may_leave(struct fl_region *r, uint64_t *cursor)
 }
 
 /* Worker: sleep until called. Returns with the state BUSY: because it was
- * called, or because work or the order to leave was there before it slept. */
+ * called, or because work or the order to leave was there before it slept.
+ * ASLEEP first, then the ring [pair: published or asleep] [pair: untimed or asleep]
+ * and the order [pair: leave or asleep]. */
 static inline void fl_bell_sleep(struct fl_region *r, const struct fl_os *os, uint32_t worker,
                                  uint64_t *cursor)
 {
@@ -239,8 +245,8 @@ static inline bool fl_collector_sleeps(uint64_t state)
     return state != FL_COLLECTOR_AWAKE && state != FL_COLLECTOR_CALLED;
 }
 
-/* Anybody: the collector must look. Writes the eventfd if it sleeps and
- * nobody has called it yet. */
+/* Anybody, after a flag or a kick: the collector must look. Writes the eventfd if
+ * it sleeps and nobody has called it yet [pair: flag or asleep] [pair: kicked or asleep]. */
 static inline bool fl_collector_call(struct fl_region *r, const struct fl_os *os)
 {
     uint64_t state = atomic_load_explicit(&r->notices->collector, memory_order_seq_cst);
@@ -254,7 +260,7 @@ static inline bool fl_collector_call(struct fl_region *r, const struct fl_os *os
 }
 
 /* Worker, after fl_flag_set: is there anybody in the parent who will look at
- * the flags at once without being called? */
+ * the flags at once without being called [pair: flag or watched] [pair: flag or asleep]? */
 static inline bool fl_collector_looks(struct fl_region *r)
 {
     return atomic_load_explicit(&r->header->watchers, memory_order_seq_cst) != 0 ||

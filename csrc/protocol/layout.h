@@ -405,7 +405,8 @@ static inline const char *fl_region_attach(struct fl_region *r, int fd)
 
 /* The process of a worker, or 0. Stored, seq_cst, by the parent alone: when it has
  * started one, and 0 when that has died and before it is reaped. A sibling looks,
- * opens a pidfd and looks again: what is still there has not been reaped between. */
+ * opens a pidfd and looks again: what is still there has not been reaped between
+ * [pair: pid or reaped]. */
 static inline uint64_t fl_worker_pid(const struct fl_region *r, uint32_t index)
 {
     return atomic_load_explicit(&r->pids[index], memory_order_seq_cst);

@@ -129,7 +129,9 @@ static inline bool fl_ring_skip(struct fl_region *r, uint64_t *cursor)
 
 /* The tail goes first: a parent thread that looks at it after a seq_cst store
  * of its own (the collector, when it stops its ticks) pairs with the entry's
- * store, and must not find the tail of before. */
+ * store, and must not find the tail of before [pair: published or timed]. The
+ * entry is seq_cst for those who look at it after they said that they sleep, or
+ * work [pair: published or asleep] [pair: published or busy]. */
 static inline void fl_ring_append(struct fl_region *r, uint32_t slot, uint32_t generation)
 {
     uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_relaxed);
@@ -293,7 +295,8 @@ static inline int32_t fl_ring_claim(struct fl_region *r, uint32_t worker, uint64
         ++*cursor;
         if (slot < r->plan.slots && fl_slot_look(fl_slot_at(r, slot)) == fl_slot_word(*generation, 0, FL_READY)) {
             /* Said before it is done: who sees the claim sees this. Release: who
-             * sees this, and no claim of the slot before, sees how that ended. */
+             * sees this, and no claim of the slot before, sees how that ended
+             * [pair: block or word]. */
             atomic_store_explicit(&r->blocks[worker].slot, slot + 1, memory_order_release);
             if (fl_slot_claim(fl_slot_at(r, slot), *generation, worker)) {
                 fl_ring_pass(r, *cursor);

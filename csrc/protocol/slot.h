@@ -120,7 +120,7 @@ static inline void fl_slot_release(struct fl_slot *s, uint32_t generation)
  * freed or even reused the slot since); it is never missing: the parent takes
  * the bit before it looks at the word, the worker changes the word before it
  * sets the bit. Both are seq_cst: the worker's store also pairs with its look
- * at the collector (doorbell.h). */
+ * at the collector, and at who watches [pair: flag or asleep] [pair: flag or watched]. */
 static inline void fl_flag_set(struct fl_region *r, uint32_t slot)
 {
     atomic_fetch_or_explicit(&r->flags[slot / 64], UINT64_C(1) << (slot % 64), memory_order_seq_cst);
