@@ -136,27 +136,3 @@ cdef CoreFuture submit_map_now(Submitter submitter, fn, list columns, Py_ssize_t
         futures.append(future)
     commit(pool, &place, future, c.id, FL_CALL_MAP, end)
     return future
-
-
-cdef list map_results(CoreFuture f):
-    """The results of a chunk as Python scalars."""
-    cdef Callable c = f.callable
-    cdef uint64_t bits, size = fl_item_size(c.result_code), i
-    cdef bytes data = f._value
-    cdef Py_ssize_t k
-    cdef double *doubles
-    if c.result_code == FL_VOID:
-        return [None] * <Py_ssize_t>f.count
-    if <uint64_t>len(data) != size * f.count:
-        raise _errors.SlotCorrupted(f"the results of {c.name}() are not as many as the calls")
-    if c.result_code == FL_F64 and c.convert is None:
-        doubles = <double *>PyBytes_AS_STRING(data)
-        return [doubles[k] for k in range(<Py_ssize_t>f.count)]
-    if c.result_code == FL_F80:
-        return [native_plain(c, 0, data[16 * k:16 * k + 16]) for k in range(<Py_ssize_t>f.count)]
-    found = []
-    for i in range(f.count):
-        bits = 0
-        memcpy(&bits, PyBytes_AS_STRING(data) + size * i, size)
-        found.append(native_plain(c, bits, None))
-    return found

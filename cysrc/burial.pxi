@@ -1,5 +1,9 @@
 # Workers that are dead, or will never be: what becomes of their tasks.
 
+cdef enum:
+    ABORTED = -6  # exit code of a worker that SIGABRT ended, its own too
+
+
 cdef int resume(Pool pool) except -1:
     """The last of the workers that an interrupt ended is buried."""
     if pool.paused:
@@ -26,44 +30,6 @@ cdef bint becomes_python(Pool pool, uint32_t index) noexcept:
             if fl_word_owner(word) == index + 1 and fl_word_state(word) == FL_RUNNING:
                 return True
     return False
-
-
-cdef int setup_failed(Pool pool, CoreFuture future) except -1:
-    """The reply says what happened and, if the initializer raised, its traceback."""
-    reason, _, text = (future._value or b"").decode("utf-8", "replace").partition("\0")
-    if text:
-        reason = "A process in the process pool was terminated abruptly while the future was running or pending: " \
-            + reason
-    error = None
-    try:
-        if text:
-            say(LOGGER.critical, "Exception in initializer:\n%s", text)
-    finally:  # a signal handler may have raised
-        try:
-            error = break_pool(pool, reason, text)
-        finally:
-            settle(future, HAS_EXCEPTION, error or BrokenProcessPool(reason))
-    return 0
-
-
-cdef object break_pool(Pool pool, str reason, object text, object kind=None):
-    """No task of this pool can be run any more, as in the standard library."""
-    cdef CoreFuture future
-    if kind is None:
-        kind = BrokenProcessPool
-    error = kind(reason)
-    if text:
-        error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
-    if pool.broken is None:
-        pool.broken = error
-    for future in withdraw_all(pool, True):
-        own = kind(reason)
-        own.__cause__ = error.__cause__
-        settle(future, HAS_EXCEPTION, own)
-    while pool.blocked:
-        pool.blocked.popleft().release()
-    pool.ask()
-    return error
 
 
 cdef int judge(Pool pool, uint64_t done, object exitcode) except -1:

@@ -5,10 +5,7 @@ cdef bint withdraw(Pool pool, CoreFuture future) except -1:
     cdef Task *task = future.task
     cdef uint32_t slot
     if task != NULL:
-        future.task = NULL
-        unlink_task(pool, task)
-        free(task)
-        Py_DECREF(future)
+        drop_task(pool, task)
         return True
     if future.slot < 0:
         return False

@@ -1,21 +1,5 @@
 # Arguments of a C function: a value into its cell.
 
-cdef str given(object value):
-    """A value's type for a message, and that of its items."""
-    try:
-        items = getattr(value, "dtype", None)
-        if items is None:
-            items = getattr(value, "typecode", None) or (value.format if isinstance(value, memoryview) else None)
-            items = None if items is None else repr(items)
-    except Exception:  # a memoryview that was released, somebody's own property
-        items = None
-    return type(value).__name__ + (f" of {items}" if items is not None else "")
-
-
-cdef object refuse(Callable c, Py_ssize_t i, object value, object why):
-    return TypeError(f"{c.name}(): argument {i + 1} ({type_name(c.argtypes[i])}): {why}, got {given(value)}")
-
-
 cdef int refuse_masked(Callable c, Py_ssize_t i, object value) except -1:
     if is_masked(value):
         refuse_mask(value, f"{c.name}(): argument {i + 1}")

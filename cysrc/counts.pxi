@@ -75,3 +75,11 @@ def snapshot(Pool pool):
                      "doorbells": fl_load(&pool.parent.doorbells) + rung, "queued": pool.queue.length,
                      "unfinished": pool.counts.unfinished, "run_seconds": pool.counts.run_ns / 1e9,
                      "wait_seconds": pool.counts.wait_ns / 1e9}
+
+
+cdef void limit(Pool pool, CoreFuture future) noexcept:
+    """Another task with a timeout: it cannot be past it before then."""
+    cdef uint64_t due = fl_deadline_after(future.submitted_ns, future.limit_ns)
+    if not pool.look_at_ns or due < pool.look_at_ns:
+        pool.look_at_ns = due
+        pool.ask()

@@ -1,13 +1,5 @@
 # Timeouts: what is overdue, and when to look next.
 
-cdef void limit(Pool pool, CoreFuture future) noexcept:
-    """Another task with a timeout: it cannot be past it before then."""
-    cdef uint64_t due = fl_deadline_after(future.submitted_ns, future.limit_ns)
-    if not pool.look_at_ns or due < pool.look_at_ns:
-        pool.look_at_ns = due
-        pool.ask()
-
-
 cdef object request_of(Pool pool, uint32_t slot):
     """For messages: the request, if it is short."""
     cdef uint64_t size = fl_slot_at(&pool.region, slot).request_size

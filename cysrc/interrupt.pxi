@@ -201,12 +201,6 @@ cdef inline bint reached(unsigned count, unsigned target) noexcept:
     return <int>(count - target) >= 0
 
 
-def sigint_check():
-    """Take SIGINT again if somebody has installed a handler over ours, which is
-    called after ours from now on."""
-    take_sigint()
-
-
 def sigint_seen():
     """How many there were."""
     return fuload_sigint_seen

@@ -7,18 +7,6 @@ cdef bint signal_worker(Pool pool, uint32_t index) noexcept:
     return False
 
 
-cdef bint intact(Pool pool) except -1:
-    """Is there still a region? A task can punch a hole into its file, or map
-    it once more and write over what the others map read-only."""
-    if fl_region_intact(&pool.region):
-        return True
-    if pool.broken is None:
-        break_pool(pool, "the pool's memory was destroyed: its file holds zeros or something else where "
-                        "its header stood (has a task written to it, or punched a hole into it?)", None,
-                        _errors.SlotCorrupted)
-    return False
-
-
 cdef int rouse(Pool pool) except -1:
     """Tasks are ready and nobody claims them: signal every worker that has
     none, whatever it says that it does, and start what is missing. One that

@@ -189,3 +189,16 @@ cdef enum:
     HOLD_NS = 1500              # result() polls so long without letting go of the interpreter's lock
     LATE_NS = 200000            # a sched_yield() that returns so late shows CPUs busy with other work
     LONGEST_SLEEP_MS = 60000    # then the collector looks whether its descriptors are still its own
+
+
+cdef enum:
+    SMALL_COPY = 1 << 20       # longer ones are copied without the lock
+
+
+cdef void copy_in(char *to, const void *data, uint64_t size) noexcept:
+    """A long copy lets other threads run. The place is the caller's alone."""
+    if size < SMALL_COPY:
+        fl_copy(to, data, size)
+    else:
+        with nogil:
+            fl_copy(to, data, size)

@@ -1,14 +1,5 @@
 # Requests: arguments into a place, which is then published or queued.
 
-cdef void copy_in(char *to, const void *data, uint64_t size) noexcept:
-    """A long copy lets other threads run. The place is the caller's alone."""
-    if size < SMALL_COPY:
-        fl_copy(to, data, size)
-    else:
-        with nogil:
-            fl_copy(to, data, size)
-
-
 cdef int submit_native(Pool pool, Callable c, CoreFuture future, tuple args, dict kwargs) except -1:
     cdef char cells[CELLS_SIZE]
     cdef Place place

@@ -1,17 +1,9 @@
 # Pool: what an executor holds. submit() = pack, publish, ring;
 # finish() = look, take the reply, give the slot back.
 
-cdef enum:
-    SMALL_COPY = 1 << 20       # longer ones are copied without the lock
-
-
 # All pools of this process. A forked child closes what it has of them, even
 # of one that another thread was just making.
 _pools = weakref.WeakSet()
-
-
-cdef enum:
-    ABORTED = -6  # exit code of a worker that SIGABRT ended, its own too
 
 
 cdef class Pool:
@@ -453,7 +445,6 @@ cdef class Pool:
         of the parent's pool alive."""
         self.unmap()
         self.crew = None
-
 
 
 def _forget_in_child():

@@ -1,5 +1,11 @@
 # Tasks that wait in the parent, in front of the slots.
 
+cdef struct Place:
+    char *at
+    int32_t slot       # or -1
+    Task *task
+
+
 cdef struct Task:
     # A task that waits in the parent, or may be tried again. Its request follows the struct.
     Task *before
@@ -60,40 +66,11 @@ cdef void unlink_task(Pool pool, Task *task) noexcept:
     pool.queue.length -= 1
 
 
-cdef int feed(Pool pool) except -1:
-    """From the queue into free slots."""
-    cdef Task *task
-    cdef CoreFuture future
-    cdef uint32_t slot, count = 0
-    cdef uint64_t touched
-    cdef int number
-    cdef char *at
-    while pool.parent.free_count and pool.queue.first != NULL and not pool.paused:
-        task = pool.queue.first
-        future = <CoreFuture>task.future
-        slot = fl_slots_next(&pool.parent)
-        touched = pool.windows.warm[2 * slot]
-        try:
-            at = request_area(pool, slot, task.size)
-            number = provide(pool, slot, touched, task.size)
-            if number:
-                raise no_pages(task.size, number)
-        except (OSError, MemoryError) as error:
-            # To make the error other threads have run, which may have seen to it.
-            if future.task == task:
-                withdraw(pool, future)
-                settle(future, HAS_EXCEPTION, error)
-            continue
-        fl_copy(at, task_bytes(task), task.size)
-        fl_slots_take(&pool.parent)
-        unlink_task(pool, task)
-        future.task = NULL
-        publish(pool, slot, task.future, task.function, task.kind, task.size)
-        if future.retries:
-            future.again = task
-        else:
-            free(task)
-        count += 1
-    if count:
-        fl_announce(&pool.parent, count)
+cdef int drop_task(Pool pool, Task *task) except -1:
+    """Out of the queue, and nobody's; its future is still to be told."""
+    cdef CoreFuture future = <CoreFuture>task.future
+    future.task = NULL
+    unlink_task(pool, task)
+    free(task)
+    Py_DECREF(future)
     return 0

@@ -172,3 +172,9 @@ cdef class Passage:
 
 
 passage = Passage()
+
+
+def sigint_check():
+    """Take SIGINT again if somebody has installed a handler over ours, which is
+    called after ours from now on."""
+    take_sigint()

@@ -6,12 +6,6 @@
 # the place is taken. A long copy lets other threads run, so commit() may still
 # refuse the task; from there on all is C, and nothing can cut it short.
 
-cdef struct Place:
-    char *at
-    int32_t slot       # or -1
-    Task *task
-
-
 cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef Task *task
     cdef uint32_t slot
@@ -155,3 +149,42 @@ cdef void publish(Pool pool, uint32_t slot, PyObject *future, uint32_t function,
     fl_slots_publish(&pool.parent, slot, future)
     if pool.region.windows > FL_MOST_WINDOWS:
         shed(pool, slot)
+
+
+cdef int feed(Pool pool) except -1:
+    """From the queue into free slots."""
+    cdef Task *task
+    cdef CoreFuture future
+    cdef uint32_t slot, count = 0
+    cdef uint64_t touched
+    cdef int number
+    cdef char *at
+    while pool.parent.free_count and pool.queue.first != NULL and not pool.paused:
+        task = pool.queue.first
+        future = <CoreFuture>task.future
+        slot = fl_slots_next(&pool.parent)
+        touched = pool.windows.warm[2 * slot]
+        try:
+            at = request_area(pool, slot, task.size)
+            number = provide(pool, slot, touched, task.size)
+            if number:
+                raise no_pages(task.size, number)
+        except (OSError, MemoryError) as error:
+            # To make the error other threads have run, which may have seen to it.
+            if future.task == task:
+                drop_task(pool, task)
+                settle(future, HAS_EXCEPTION, error)
+            continue
+        fl_copy(at, task_bytes(task), task.size)
+        fl_slots_take(&pool.parent)
+        unlink_task(pool, task)
+        future.task = NULL
+        publish(pool, slot, task.future, task.function, task.kind, task.size)
+        if future.retries:
+            future.again = task
+        else:
+            free(task)
+        count += 1
+    if count:
+        fl_announce(&pool.parent, count)
+    return 0

@@ -302,3 +302,19 @@ cdef Callable native_callable(object argtypes, object restype, object errcheck, 
     c.cells = <uint32_t>end
     c.fast_result = c.convert is None and errcheck is None and c.result_code != FL_VOID
     return c
+
+
+cdef str given(object value):
+    """A value's type for a message, and that of its items."""
+    try:
+        items = getattr(value, "dtype", None)
+        if items is None:
+            items = getattr(value, "typecode", None) or (value.format if isinstance(value, memoryview) else None)
+            items = None if items is None else repr(items)
+    except Exception:  # a memoryview that was released, somebody's own property
+        items = None
+    return type(value).__name__ + (f" of {items}" if items is not None else "")
+
+
+cdef object refuse(Callable c, Py_ssize_t i, object value, object why):
+    return TypeError(f"{c.name}(): argument {i + 1} ({type_name(c.argtypes[i])}): {why}, got {given(value)}")

@@ -29,27 +29,161 @@ def test_protocol_headers_include_only_earlier_ones():
     order = ["layout.h", "slot.h", "ring.h", "doorbell.h", "poll.h"]
     for position, name in enumerate(order):
         assert includes(ROOT / "csrc/protocol" / name) <= set(order[:position])
-    assert includes(ROOT / "csrc/protocol/message.h") <= set(order)
-    assert includes(ROOT / "csrc/protocol/copy.h") == set()
+    for path in sources("csrc/protocol/*.h"):
+        assert includes(path) <= {p.name for p in sources("csrc/protocol/*.h")}, path
 
 
-def test_the_worker_has_no_python():
+@pytest.mark.parametrize(("mine", "other"), [("parent", "worker"), ("worker", "parent")])
+def test_the_parent_and_the_worker_never_meet(mine, other):
+    for path in sources(f"csrc/{mine}/*.[ch]"):
+        for name in includes(path):
+            assert not (ROOT / "csrc" / other / Path(name).name).exists() or "/" not in name, (path, name)
+            assert f"{other}/" not in name, (path, name)
+    if mine == "parent":
+        core = "".join(p.read_text() for p in sources("cysrc/_core.pyx", "cysrc/*.pxi"))
+        assert not re.search(r'extern from "worker/', core)
+
+
+def test_csrc_has_no_python():
     for path in sources("csrc/**/*.[ch]"):
-        assert "Python.h" not in path.read_text(), path
+        assert not re.search(r"\bPy[A-Z_]\w*\(|Python\.h", path.read_text()), path
 
 
 def test_the_public_header_includes_nothing_of_ours():
     assert includes(ROOT / "fuload_exec/include/fuload.h") == set()
 
 
-def test_atomics_stand_in_the_protocol_and_the_interrupt_handler_only():
-    for path in sources("csrc/worker/*.c"):
-        assert "_Atomic" not in path.read_text(), path
+def test_shared_words_are_defined_in_the_protocol_the_parent_and_the_interrupt_handler_only():
+    """Others call functions of these, or pass on what they hold."""
+    for path in sources("csrc/worker/*.[ch]", "cysrc/*.p*"):
+        if path.name != "interrupt.pxi":
+            assert "_Atomic" not in path.read_text(), path
 
 
-def test_the_parent_and_the_worker_never_meet():
-    core = "".join(p.read_text() for p in sources("cysrc/_core.pyx", "cysrc/*.pxi"))
-    assert "worker/worker.h" not in core
+# -- the parts of _core ---------------------------------------------------------------
+
+PARTS = re.findall(r'^include "(\w+)\.pxi"', (ROOT / "cysrc/_core.pyx").read_text(), re.M)
+FORWARD = {"Pool", "CoreFuture", "Submitter"}
+# What uses a name of a part below it, and why it may. This list only becomes shorter.
+EXCEPTIONS = {
+    ("cancel", "corrupted"): "what cannot be taken back is judged, and judging takes all tasks back where the pool breaks",
+}
+
+
+def code_of_part(name: str) -> str:
+    text = re.sub(r'"""(?:.|\n)*?"""', "", (ROOT / "cysrc" / f"{name}.pxi").read_text())
+    text = re.sub(r"#.*", "", text)
+    text = re.sub(r"^ +(?:cpdef|cdef|def) .*\(.*", "", text, flags=re.M)  # methods have names of their own
+    return re.sub(r'"(?:\\.|[^"\\\n])*"', "", text)
+
+
+def names_of_part(text: str) -> set[str]:
+    names = set(re.findall(r"^(?:cdef|cpdef|def)\s+(?:inline\s+)?(?:[\w\* ]*?[\s\*])?(\w+)\(", text, re.M))
+    names |= set(re.findall(r"^cdef\s+(?:class|struct)\s+(\w+)", text, re.M))
+    for block in re.findall(r"^cdef enum[^\n]*:\n((?:(?:    .*)?\n)+)", text, re.M):
+        names |= set(re.findall(r"^    (\w+)", block, re.M))
+    return names - FORWARD
+
+
+def test_each_part_uses_only_what_stands_above_it():
+    assert {p.stem for p in sources("cysrc/*.pxi")} - {"copies", "names"} >= set(PARTS) - {"copies", "names"}
+    text = {part: code_of_part(part) for part in PARTS}
+    names = {part: names_of_part(text[part]) for part in PARTS}
+    found = {
+        (part, name)
+        for position, part in enumerate(PARTS)
+        for later in PARTS[position + 1 :]
+        for name in names[later]
+        if re.search(rf"(?<![\w.]){name}\b" + ("" if name[0].isupper() else r"\("), text[part])
+    }
+    assert found == set(EXCEPTIONS)
+
+
+def test_every_part_is_included_once_and_includes_none():
+    assert len(PARTS) == len(set(PARTS))
+    hosts = set(re.findall(r'^include "(\w+)\.pxi"', (ROOT / "cysrc/_host.pyx").read_text(), re.M))
+    assert {p.stem for p in sources("cysrc/*.pxi")} == set(PARTS) | hosts
+    for path in sources("cysrc/*.pxi"):
+        assert not re.search(r"^include ", path.read_text(), re.M), path
+
+
+# -- sizes ------------------------------------------------------------------------------
+
+MOST_LINES, MOST_FUNCTION, MOST_FIELDS = 450, 60, 40
+# Each has its reason in docs/decisions/long-files.md.
+LONG = set(re.findall(r"^- `([^`]+)`", (ROOT / "docs/decisions/long-files.md").read_text(), re.M))
+
+
+def long_files() -> set[str]:
+    paths = sources("cysrc/*.p*", "csrc/**/*.[ch]", "fuload_exec/**/*.py")
+    return {str(p.relative_to(ROOT)) for p in paths if len(p.read_text().splitlines()) > MOST_LINES}
+
+
+def functions_of_python(path: Path) -> dict[str, int]:
+    """Functions and methods of Python and Cython: how many lines each has."""
+    found: dict[str, int] = {}
+    lines = path.read_text().splitlines()
+    begun: list[tuple[int, str, int]] = []  # indentation, name, line
+
+    def close(indentation: int, end: int) -> None:
+        while begun and begun[-1][0] >= indentation:
+            _, name, start = begun.pop()
+            while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith(("#", "@")):
+                end -= 1
+            found[name] = max(found.get(name, 0), end - start)
+
+    for number, line in enumerate(lines):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        indentation = len(line) - len(line.lstrip())
+        if re.match(r"\s*[\])}]", line):  # the end of a long signature
+            continue
+        close(indentation, number)
+        match = re.match(r"\s*(?:async )?(?:def|cdef|cpdef)\s+(?:.*?[\s\*])?(\w+)\(", line)
+        if match and "=" not in line.split("(")[0]:
+            begun.append((indentation, match[1], number))
+    close(0, len(lines))
+    return found
+
+
+def functions_of_c(path: Path) -> dict[str, int]:
+    found, start, name = {}, 0, ""
+    for number, line in enumerate(path.read_text().splitlines()):
+        match = re.match(r"[A-Za-z].*?(\w+)\(", line)
+        if match:
+            start, name = number, match[1]
+        if line == "}" and name:
+            found[name], name = number - start + 1, ""
+    return found
+
+
+def long_functions() -> set[str]:
+    found = set()
+    for path in sources("cysrc/*.p*", "fuload_exec/**/*.py", "csrc/**/*.[ch]"):
+        functions = functions_of_c(path) if path.suffix in {".c", ".h"} else functions_of_python(path)
+        found |= {f"{path.relative_to(ROOT)}: {name}" for name, lines in functions.items() if lines > MOST_FUNCTION}
+    return found
+
+
+def wide_classes() -> set[str]:
+    found = set()
+    for path in sources("cysrc/*.p*"):
+        for name, body in re.findall(r"^cdef class (\w+).*:\n((?:(?:[ ]{4}.*)?\n)+)", path.read_text(), re.M):
+            fields = re.findall(r"^    cdef (?:public |readonly )?(?!inline)[\w ]+?[ \*]([\w\*, \[\]]+?) *(?:#.*)?$", body, re.M)
+            if sum(field.count(",") + 1 for field in fields) > MOST_FIELDS:
+                found.add(f"{path.relative_to(ROOT)}: {name}")
+    for path in sources("fuload_exec/**/*.py"):
+        for name, body in re.findall(r"^class (\w+).*:\n((?:(?:[ ]{4}.*)?\n)+)", path.read_text(), re.M):
+            if len(set(re.findall(r"self\.(\w+)(?:: [^=\n]+)? = ", body))) > MOST_FIELDS:
+                found.add(f"{path.relative_to(ROOT)}: {name}")
+    return found
+
+
+def test_what_is_long_has_a_reason():
+    assert long_files() | long_functions() | wide_classes() == LONG
+
+
+# -- the package ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [n for n in PYTHON_ORDER if n != "_core"])
