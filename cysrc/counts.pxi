@@ -8,15 +8,32 @@ cdef struct Counts:
     uint32_t deaths_in_a_row   # of workers that had finished nothing
 
 
+cdef struct Limits:
+    uint64_t count             # unfinished tasks with a timeout
+    uint64_t least_ns          # the shortest of these timeouts
+    uint64_t look_at_ns        # when the supervisor looks for those past it; 0: there is none to look for
+
+
+cdef struct Looks:
+    # The supervisor looks at this pool, until nothing is unfinished: see nudge().
+    bint wanted
+    uint64_t sigint_ns         # when SIGINT's handler was last looked at
+    uint64_t audits
+    uint64_t seen_finished     # what the last look has seen
+    uint32_t without_audit
+    bint seen_ready
+    bint strays                # somebody may run a task of which nothing is known any more
+
+
 cdef void count_begin(Pool pool, CoreFuture future) noexcept:
     pool.counts.unfinished += 1
     pool.counts.submitted += 1
     if future.count:
         fl_collector_maps(&pool.parent, 1)
     if future.limit_ns:
-        pool.limited += 1
-        if not pool.least_limit_ns or future.limit_ns < pool.least_limit_ns:
-            pool.least_limit_ns = future.limit_ns
+        pool.limits.count += 1
+        if not pool.limits.least_ns or future.limit_ns < pool.limits.least_ns:
+            pool.limits.least_ns = future.limit_ns
 
 
 cdef int count_out(Pool pool, CoreFuture future) except -1:
@@ -24,9 +41,9 @@ cdef int count_out(Pool pool, CoreFuture future) except -1:
     if future.count:
         fl_collector_maps(&pool.parent, -1)
     if future.limit_ns:
-        pool.limited -= 1
-        if not pool.limited:
-            pool.least_limit_ns = 0
+        pool.limits.count -= 1
+        if not pool.limits.count:
+            pool.limits.least_ns = 0
     wake_next_blocked(pool)
     if not pool.counts.unfinished and pool.closing:
         pool.ask()
@@ -80,6 +97,6 @@ def snapshot(Pool pool):
 cdef void limit(Pool pool, CoreFuture future) noexcept:
     """Another task with a timeout: it cannot be past it before then."""
     cdef uint64_t due = fl_deadline_after(future.submitted_ns, future.limit_ns)
-    if not pool.look_at_ns or due < pool.look_at_ns:
-        pool.look_at_ns = due
+    if not pool.limits.look_at_ns or due < pool.limits.look_at_ns:
+        pool.limits.look_at_ns = due
         pool.ask()

@@ -40,9 +40,9 @@ cdef int look_for_overdue(Pool pool) except -1:
             time_out(pool, future, limit.began_ns, look.now)
         else:
             future.started_ns = limit.began_ns
-    due = fl_deadlines_next(&look, pool.limited, pool.least_limit_ns)
-    if due and (not pool.look_at_ns or due < pool.look_at_ns):
-        pool.look_at_ns = due
+    due = fl_deadlines_next(&look, pool.limits.count, pool.limits.least_ns)
+    if due and (not pool.limits.look_at_ns or due < pool.limits.look_at_ns):
+        pool.limits.look_at_ns = due
     return 0
 
 
@@ -51,8 +51,8 @@ def end_overdue(Pool pool):
     to look again: when the next of those that run is due, and for those
     that may have begun just now, after their whole timeout. Other threads
     may submit in the middle of this, into slots that were looked at before."""
-    pool.look_at_ns = 0
-    if pool.gone() or not pool.limited:
+    pool.limits.look_at_ns = 0
+    if pool.gone() or not pool.limits.count:
         return
     pool.enter_region()
     try:

@@ -15,13 +15,13 @@ cdef int rouse(Pool pool) except -1:
     cdef fl_seat *seat
     for i in range(pool.region.plan.workers):
         seat = &pool.parent.seats[i]
-        if seat.seen == pool.audits or fl_load(&pool.region.states[i]) != seat.called:
+        if seat.seen == pool.looks.audits or fl_load(&pool.region.states[i]) != seat.called:
             seat.deaf = 0
-        elif pool.strays:
+        elif pool.looks.strays:
             seat.deaf += 1
             if seat.deaf >= <uint32_t>(DEAF_LOOKS if seat.serves else STARTING_LOOKS) and pool.bell.pidfds[i] >= 0:
                 pool.kill(i)
-        if seat.seen != pool.audits:
+        if seat.seen != pool.looks.audits:
             signal_worker(pool, i)
             seat.called = fl_load(&pool.region.states[i])
     fl_collector_watch_ring(&pool.parent)
@@ -34,7 +34,7 @@ cdef int audit(Pool pool, bint progress) except -1:
     cdef CoreFuture future
     cdef uint64_t word
     cdef uint32_t slot, i, ready = 0
-    pool.audits += 1
+    pool.looks.audits += 1
     for slot in range(pool.region.plan.slots):
         if pool.parent.condemned[slot] and not pool.paused and pool.bell.pidfds[pool.parent.condemned[slot] - 1] >= 0:
             pool.kill(pool.parent.condemned[slot] - 1)
@@ -48,7 +48,7 @@ cdef int audit(Pool pool, bint progress) except -1:
         elif fl_word_state(word) == FL_READY:
             ready += 1
         else:
-            pool.parent.seats[fl_word_owner(word) - 1].seen = pool.audits
+            pool.parent.seats[fl_word_owner(word) - 1].seen = pool.looks.audits
             pool.parent.seats[fl_word_owner(word) - 1].serves = True
             future = <CoreFuture>pool.futures[slot]
             if future.limit_ns and not future.started_ns:
@@ -59,9 +59,9 @@ cdef int audit(Pool pool, bint progress) except -1:
     if ready and not pool.paused:
         if fl_ring_mend(&pool.region, pool.parent.generations, <void **>pool.futures):
             progress = False
-        if pool.seen_ready and not progress:
+        if pool.looks.seen_ready and not progress:
             rouse(pool)
-    pool.seen_ready = ready != 0
+    pool.looks.seen_ready = ready != 0
     if pool.queue.first != NULL and pool.parent.free_count:
         feed(pool)
     return 0
@@ -77,7 +77,7 @@ def nudge(Pool pool):
     cdef bint again
     if pool.gone():
         return False
-    again = pool.looked_after = pool.counts.unfinished != 0
+    again = pool.looks.wanted = pool.counts.unfinished != 0
     if not again or pool.broken is not None:
         return again
     pool.enter_region()
@@ -85,11 +85,11 @@ def nudge(Pool pool):
         if not intact(pool):
             return again
         fl_collector_nudge(&pool.parent)
-        pool.looks_without_audit += 1
-        if pool.counts.finished == pool.seen_finished or pool.looks_without_audit >= 20:
-            audit(pool, pool.counts.finished != pool.seen_finished)
-            pool.looks_without_audit = 0
-        pool.seen_finished = pool.counts.finished
+        pool.looks.without_audit += 1
+        if pool.counts.finished == pool.looks.seen_finished or pool.looks.without_audit >= 20:
+            audit(pool, pool.counts.finished != pool.looks.seen_finished)
+            pool.looks.without_audit = 0
+        pool.looks.seen_finished = pool.counts.finished
     finally:
         pool.leave_region()
     return again

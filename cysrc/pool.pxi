@@ -22,6 +22,8 @@ cdef class Pool:
     cdef Windows windows
     cdef Queue queue
     cdef Counts counts
+    cdef Limits limits
+    cdef Looks looks
     cdef Catalogue catalogue
     cdef uint32_t worker_count
     cdef readonly uint32_t wanted  # seats that want one
@@ -32,11 +34,6 @@ cdef class Pool:
     cdef public bint recruited     # the crew has its two threads
     cdef uint64_t no_starts_before
     cdef int inside                # calls that use the region while other threads may run: it stays mapped
-    # What the supervisor's last look has seen: see nudge().
-    cdef uint64_t audits, seen_finished
-    cdef uint32_t looks_without_audit
-    cdef bint seen_ready
-    cdef bint strays               # somebody may run a task of which nothing is known any more
     cdef readonly int owner        # the process that made the pool
     cdef int forks
     cdef readonly str name
@@ -50,15 +47,9 @@ cdef class Pool:
     cdef str abandoned             # why nothing will be heard of the workers any more
     cdef bint forced               # the workers are ended: nothing is tried again
     cdef object no_interpreter     # while a worker is buried: why it could not become Python
-    # Unfinished tasks with a timeout, the shortest of these timeouts, and when
-    # the supervisor looks for those past it (0: there is none to look for).
-    cdef uint64_t limited, least_limit_ns
-    cdef readonly uint64_t look_at_ns
     cdef public bint exiting       # closed by the end of the interpreter
     cdef bint mapped
     cdef bint paused               # nothing is published until all workers are buried
-    cdef uint64_t looked_ns        # when SIGINT's handler was last looked at
-    cdef bint looked_after         # the supervisor looks at this pool, until nothing is unfinished
     cdef object deferred           # futures whose announcement is the collector's
     cdef object dead               # (index, pid, exit code) to be buried
     cdef object blocked            # locks of threads that wait for max_pending
@@ -227,6 +218,11 @@ cdef class Pool:
         return self.counts.submitted
 
     @property
+    def look_at_ns(self):
+        """When the supervisor looks for tasks past their timeout, or 0."""
+        return self.limits.look_at_ns
+
+    @property
     def lost(self):
         """The collector cannot be called any more: somebody has closed its descriptors."""
         return self.bell.lost
@@ -317,11 +313,11 @@ cdef class Pool:
         """A task counts, or is waited for: until none is unfinished the supervisor
         looks at this pool twenty times a second. After a pause SIGINT is ours again,
         should somebody have installed a handler over ours."""
-        if now - self.looked_ns > LOOK_NS or not self.looked_after:
-            self.looked_ns = now
+        if now - self.looks.sigint_ns > LOOK_NS or not self.looks.wanted:
+            self.looks.sigint_ns = now
             take_sigint()
-        if not self.looked_after:
-            self.looked_after = True
+        if not self.looks.wanted:
+            self.looks.wanted = True
             self.ask()
 
     def asked(self):

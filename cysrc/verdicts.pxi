@@ -55,7 +55,7 @@ cdef int end_worker_of(Pool pool, uint32_t slot, uint32_t owner) except -1:
     """This worker may still write into a slot whose task has ended: the slot is
     given back at its burial. At once if there is no such worker."""
     if not fl_slots_lives(&pool.parent, owner) or pool.bell.pidfds[owner - 1] < 0:
-        pool.strays = True
+        pool.looks.strays = True
         cool_down(pool, slot)
         return free_slot(pool, slot)
     fl_slots_condemn_corrupted(&pool.parent, slot, owner - 1)

@@ -55,9 +55,6 @@
 #define FL_FUNCTION_SHARE 256u /* bytes of descriptions for which there is a place in the table */
 #define FL_LEAST_DESCRIPTIONS (2u * FL_GRAIN)
 #define FL_GOOD_PAYLOAD (UINT64_C(32) << 20) /* where a file may not be large: slots for such before more slots */
-/* Halves of windows that one process keeps mapped. The kernel allows a process
- * 65530 mappings (vm.max_map_count), for all its pools and all else in it. */
-#define FL_MOST_WINDOWS 4096u
 #define FL_NAME_SIZE 16u     /* PR_SET_NAME takes 15 characters */
 
 typedef _Atomic uint64_t fl_word;
@@ -207,12 +204,6 @@ struct fl_region {
      * must not; those of a worker are made by tasks, which may read on. */
     bool keep_from_children;
     uint32_t windows; /* halves that are mapped */
-};
-
-/* A piece of a window, mapped in this process. */
-struct fl_mapping {
-    char *at;
-    size_t size;
 };
 
 enum fl_half { FL_REQUEST = 0, FL_REPLY = 1 };
@@ -420,58 +411,6 @@ static inline struct fl_slot *fl_slot_at(const struct fl_region *r, uint32_t slo
 static inline char *fl_slot_area(const struct fl_region *r, uint32_t slot, enum fl_half half)
 {
     return (char *)fl_slot_at(r, slot) + sizeof(struct fl_slot) + (half ? r->plan.slot_size : 0);
-}
-
-static inline uint64_t fl_window_at(const struct fl_region *r, uint32_t slot, enum fl_half half)
-{
-    return r->plan.windows_at + (2 * (uint64_t)slot + half) * r->plan.half_size;
-}
-
-/* Make `m` cover the first `size` bytes of a half window, `size` being at most
- * half_size. A mapping that is too short is replaced, so pointers into it die.
- * Returns its address, or NULL with errno. */
-static inline char *fl_window_map(struct fl_region *r, struct fl_mapping *m, uint32_t slot,
-                                  enum fl_half half, uint64_t size)
-{
-    uint64_t want = FL_GRAIN;
-    void *at;
-
-    if (m->at && m->size >= size)
-        return m->at;
-    while (want < size)
-        want *= 2;
-    if (want > r->plan.half_size)
-        want = r->plan.half_size;
-    at = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
-              (off_t)fl_window_at(r, slot, half));
-    if (at == MAP_FAILED)
-        return NULL;
-    if (r->keep_from_children && madvise(at, want, MADV_DONTFORK) != 0) {
-        int number = errno;
-
-        munmap(at, want);
-        errno = number;
-        return NULL;
-    }
-    madvise(at, want, MADV_DONTDUMP);
-    if (m->at)
-        munmap(m->at, m->size);
-    else
-        r->windows++;
-    m->at = (char *)at;
-    m->size = want;
-    return m->at;
-}
-
-/* The pages stay, in the file. */
-static inline void fl_window_unmap(struct fl_region *r, struct fl_mapping *m)
-{
-    if (!m->at)
-        return;
-    munmap(m->at, m->size);
-    m->at = NULL;
-    m->size = 0;
-    r->windows--;
 }
 
 #endif

@@ -29,6 +29,7 @@
 #define FL_MESSAGE_H
 
 #include "slot.h"
+#include "window.h"
 
 enum fl_request_kind {
     FL_CALL_FUNCTION = 1, /* a native function: cells */

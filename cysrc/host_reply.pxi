@@ -1,0 +1,117 @@
+# What a Python worker replies: a value, an exception, or why it cannot.
+
+cdef int reply_kind = FL_REPLY_UNSET
+
+
+cdef void reply_scalar(int kind, uint64_t scalar) noexcept:
+    global reply_kind
+    fl_leave_if_forked(&worker)
+    reply_kind = kind
+    worker.call.reply_size = 0
+    worker.call.slot.reply_scalar = scalar
+
+
+cdef int reply_text(int kind, str message) except -1:
+    global reply_kind
+    cdef char *to
+    text = message.encode("utf-8", "backslashreplace")
+    to = fl_reply_reserve(&worker, <uint64_t>PyBytes_GET_SIZE(text))
+    if to != NULL:
+        memcpy(to, PyBytes_AS_STRING(text), <size_t>PyBytes_GET_SIZE(text))
+        worker.call.reply_size = <uint64_t>PyBytes_GET_SIZE(text)
+    reply_kind = kind
+    return 0
+
+
+cdef object pickling():
+    global _pickling
+    if _pickling is None:
+        from fuload_exec import _pickling as module
+        _pickling = module
+    return _pickling
+
+
+cdef int reply_pickle(int kind, object value) except -1:
+    global reply_kind
+    cdef fl_pickle head
+    cdef uint64_t size, at, part
+    cdef Py_buffer buffer
+    cdef char *to
+    cdef Py_ssize_t i, count
+    stream, buffers = pickling().dump(value)
+    raws = [b.raw() for b in buffers] if buffers else ()
+    count = len(raws)
+    head.buffers = <uint32_t>count
+    head.flags = 0
+    head.stream_size = <uint64_t>len(stream)
+    at = sizeof(head) + 8 * <uint64_t>count
+    size = at + head.stream_size
+    for raw in raws:
+        size = fl_round(size, FL_LINE) + <uint64_t>raw.nbytes
+    worker.call.reply_size = 0
+    to = fl_reply_reserve(&worker, size)
+    if to != NULL:
+        memcpy(to, &head, sizeof(head))
+        fl_copy(to + at, PyBytes_AS_STRING(stream), head.stream_size)
+        at += head.stream_size
+        for i in range(count):
+            at = fl_round(at, FL_LINE)
+            PyObject_GetBuffer(raws[i], &buffer, PyBUF_SIMPLE)
+            fl_copy(to + at, buffer.buf, <size_t>buffer.len)
+            part = <uint64_t>buffer.len
+            at += part
+            if buffer.readonly:
+                part |= FL_BUFFER_READONLY
+            PyBuffer_Release(&buffer)
+            memcpy(to + sizeof(head) + 8 * i, &part, 8)
+        worker.call.reply_size = size
+    reply_kind = kind
+    return 0
+
+
+cdef int reply_value(object value) except -1:
+    cdef int overflow = 0
+    cdef long long number
+    cdef double d
+    cdef uint64_t bits
+    if value is None:
+        reply_scalar(FL_REPLY_NONE, 0)
+    elif value is True or value is False:
+        reply_scalar(FL_REPLY_TRUE if value is True else FL_REPLY_FALSE, 0)
+    elif PyFloat_CheckExact(value):
+        d = PyFloat_AS_DOUBLE(value)
+        memcpy(&bits, &d, 8)
+        reply_scalar(FL_REPLY_FLOAT, bits)
+    elif PyLong_CheckExact(value):
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow:
+            reply_pickle(FL_REPLY_PICKLE, value)
+        else:
+            reply_scalar(FL_REPLY_INT, <uint64_t>number)
+    else:
+        reply_pickle(FL_REPLY_PICKLE, value)
+    return 0
+
+
+cdef str traceback_text(object error):
+    import traceback
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+cdef str said(object error):
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
+
+
+cdef str one_line(object error):
+    return f"{type(error).__qualname__}: {said(error)}"
+
+
+cdef int reply_error(int kind, object error) except -1:
+    reply_pickle(kind, pickling().packed(error))
+    return 0
+
+
+# -- a task --------------------------------------------------------------------------
