@@ -4,7 +4,7 @@
 
 The path of a task, and where each step stands:
 
-    submit()                    pool.pxi       Pool.submit_task
+    submit()                    pool.pxi       Pool.submit
       may it come in            door.pxi       open, full, or turned away
       what kind of callable     catalogue.pxi  described once per pool
                                 types.pxi      ctypes' declarations; library.pxi  where a function lives

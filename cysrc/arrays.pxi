@@ -69,27 +69,14 @@ def submit_map(Submitter submitter, fn, list columns, Py_ssize_t count, out, lis
             pass_room_on(submitter._pool)
 
 
-cdef CoreFuture submit_map_now(Submitter submitter, fn, list columns, Py_ssize_t count, out, list futures):
-    cdef Callable c
-    cdef Pool pool = submitter._pool
-    cdef CoreFuture future
-    cdef fl_address cells[64]
-    cdef Place place
-    cdef Views views = Views.__new__(Views)
-    cdef Views target = None
-    cdef uint64_t end, size
-    cdef fl_map head
-    cdef Py_ssize_t i, k
+cdef list map_columns(Callable c, list columns, Py_ssize_t count, fl_address *cells, Views views, uint64_t *end):
+    """A cell for each argument, and behind which the items will stand; what must live
+    until they are copied."""
     cdef char cell[16]
-    cdef list objects
-    admit(pool)
-    c = find(pool, fn)
-    end = sizeof(fl_map) + c.count * sizeof(fl_address)
-    future = submitter.new_future()
-    future.callable = c
-    head.count = <uint64_t>count
-    head.reserved = 0
-    packed = [None] * c.count
+    cdef list packed = []
+    cdef uint64_t size
+    cdef Py_ssize_t i
+    end[0] = sizeof(fl_map) + c.count * sizeof(fl_address)
     for i in range(c.count):
         size = fl_item_size(c.codes[i])
         column = columns[i]
@@ -102,30 +89,64 @@ cdef CoreFuture submit_map_now(Submitter submitter, fn, list columns, Py_ssize_t
                 raise TypeError(f"{c.name}(): a long double cannot be broadcast")
             continue
         if isinstance(column, list):
-            objects = column
-            packed[i] = bytearray(<Py_ssize_t>size * count)
-            for k in range(count):
-                convert_scalar(c, i, objects[k], cell)
-                memcpy(PyByteArray_AS_STRING(packed[i]) + <Py_ssize_t>size * k, cell, size)
-            column = packed[i]
+            column = packed_column(c, i, column, count)
+            packed.append(column)
         PyObject_GetBuffer(column, &views.view[views.count], PyBUF_C_CONTIGUOUS)
         views.count += 1
         if <uint64_t>views.view[views.count - 1].len != size * <uint64_t>count:
             raise ValueError(f"{c.name}(): argument {i + 1} has {views.view[views.count - 1].len} bytes for {count} items")
         cells[i].mode = FL_ADDRESS_IN
-        cells[i].value = fl_round(end, FL_BUFFER_ALIGN)
-        end = cells[i].value + size * <uint64_t>count
+        cells[i].value = fl_round(end[0], FL_BUFFER_ALIGN)
+        end[0] = cells[i].value + size * <uint64_t>count
+    return packed
+
+
+cdef bytearray packed_column(Callable c, Py_ssize_t i, list values, Py_ssize_t count):
+    """These values as items of the argument's type, one behind the other."""
+    cdef char cell[16]
+    cdef uint64_t size = fl_item_size(c.codes[i])
+    cdef Py_ssize_t k
+    packed = bytearray(<Py_ssize_t>size * count)
+    for k in range(count):
+        convert_scalar(c, i, values[k], cell)
+        memcpy(PyByteArray_AS_STRING(packed) + <Py_ssize_t>size * k, cell, size)
+    return packed
+
+
+cdef Views map_target(Callable c, object out, Py_ssize_t count):
+    """Where the results shall be written."""
+    cdef Views target = Views.__new__(Views)
+    PyObject_GetBuffer(out, &target.view[0], PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS)
+    target.count = 1
+    if <uint64_t>target.view[0].len != fl_item_size(c.result_code) * <uint64_t>count:
+        raise ValueError(f"out has {target.view[0].len} bytes for {count} results of "
+                         f"{fl_item_size(c.result_code)} bytes")
+    return target
+
+
+cdef CoreFuture submit_map_now(Submitter submitter, fn, list columns, Py_ssize_t count, out, list futures):
+    cdef Callable c
+    cdef Pool pool = submitter._pool
+    cdef CoreFuture future
+    cdef fl_address cells[64]
+    cdef Place place
+    cdef Views views = Views.__new__(Views)
+    cdef Views target = None
+    cdef uint64_t end
+    cdef fl_map head
+    cdef Py_ssize_t i, k = 0
+    admit(pool)
+    c = find(pool, fn)
+    future = submitter.new_future()
+    future.callable = c
+    head.count = <uint64_t>count
+    head.reserved = 0
+    packed = map_columns(c, columns, count, cells, views, &end)
     if out is not None:
-        target = Views.__new__(Views)
-        PyObject_GetBuffer(out, &target.view[0], PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS)
-        target.count = 1
-        if <uint64_t>target.view[0].len != fl_item_size(c.result_code) * <uint64_t>count:
-            raise ValueError(f"out has {target.view[0].len} bytes for {count} results of "
-                             f"{fl_item_size(c.result_code)} bytes")
+        target = map_target(c, out, count)
     reserve(pool, end, &place)
     memcpy(place.at, &head, sizeof(head))
     memcpy(place.at + sizeof(head), cells, c.count * sizeof(fl_address))
-    k = 0
     for i in range(c.count):
         if cells[i].mode == FL_ADDRESS_IN:
             copy_in(place.at + cells[i].value, views.view[k].buf, <uint64_t>views.view[k].len)

@@ -146,6 +146,32 @@ cdef int convert_scalar(Callable c, Py_ssize_t i, object value, char *cell) exce
     return 0
 
 
+cdef object buffer_of(Callable c, Py_ssize_t i, object value, object argtype):
+    """What is neither a pointer nor an instance of one."""
+    letter = argtype._type_ if is_simple(argtype) else None
+    if isinstance(value, str):
+        if letter != "Z" and letter != "P":
+            raise refuse(c, i, value, "a buffer or None is allowed")
+        return value.encode("utf-32-le" if sys.byteorder == "little" else "utf-32-be", "surrogatepass")
+    if letter == "P" and isinstance(value, int):
+        return value
+    if letter == "z" and not isinstance(value, bytes) and not (isinstance(value, Array) and value._type_ is ctypes.c_char):
+        raise refuse(c, i, value, "bytes, an array of c_char or None are allowed")
+    if letter == "Z" and not (isinstance(value, Array) and value._type_ is ctypes.c_wchar):
+        raise refuse(c, i, value, "str, an array of c_wchar or None are allowed")
+    if is_kind(argtype, Array) and not isinstance(value, argtype):
+        raise refuse(c, i, value, "an instance of the array type is allowed")
+    if isinstance(value, Simple) and not is_kind(argtype, Pointer):
+        raise refuse(c, i, value, "a buffer or byref(...) is allowed")
+    if not PyObject_CheckBuffer(value):
+        raise refuse(c, i, value, "a buffer (bytes, bytearray, array, ctypes instance) or None is allowed")
+    if is_of_objects(value):
+        raise refuse(c, i, value, "Python objects mean nothing in another process")
+    if is_numpy_scalar(value):
+        raise refuse(c, i, value, "a buffer or None is allowed, and int(...) for an address")
+    return without_addresses(c, i, value, value)
+
+
 cdef object address_of(Callable c, Py_ssize_t i, object value, bint *judged):
     """`judged`: its type is right, or says nothing. Else a buffer's items are
     still to be compared with what the pointer points at."""
@@ -187,28 +213,7 @@ cdef object address_of(Callable c, Py_ssize_t i, object value, bint *judged):
         value = value.value
         if value is None:
             return None
-    letter = argtype._type_ if is_simple(argtype) else None
-    if isinstance(value, str):
-        if letter != "Z" and letter != "P":
-            raise refuse(c, i, value, "a buffer or None is allowed")
-        return value.encode("utf-32-le" if sys.byteorder == "little" else "utf-32-be", "surrogatepass")
-    if letter == "P" and isinstance(value, int):
-        return value
-    if letter == "z" and not isinstance(value, bytes) and not (isinstance(value, Array) and value._type_ is ctypes.c_char):
-        raise refuse(c, i, value, "bytes, an array of c_char or None are allowed")
-    if letter == "Z" and not (isinstance(value, Array) and value._type_ is ctypes.c_wchar):
-        raise refuse(c, i, value, "str, an array of c_wchar or None are allowed")
-    if is_kind(argtype, Array) and not isinstance(value, argtype):
-        raise refuse(c, i, value, "an instance of the array type is allowed")
-    if isinstance(value, Simple) and not is_kind(argtype, Pointer):
-        raise refuse(c, i, value, "a buffer or byref(...) is allowed")
-    if not PyObject_CheckBuffer(value):
-        raise refuse(c, i, value, "a buffer (bytes, bytearray, array, ctypes instance) or None is allowed")
-    if is_of_objects(value):
-        raise refuse(c, i, value, "Python objects mean nothing in another process")
-    if is_numpy_scalar(value):
-        raise refuse(c, i, value, "a buffer or None is allowed, and int(...) for an address")
-    return without_addresses(c, i, value, value)
+    return buffer_of(c, i, value, argtype)
 
 
 cdef int convert_address(Callable c, Py_ssize_t i, object value, char *cell, Views views,

@@ -258,7 +258,7 @@ cdef class Pool:
         self.inside -= 1
         self.unmap_when_through()
 
-    cdef CoreFuture submit_task(self, Submitter submitter, object fn, tuple args, dict kwargs):
+    cdef CoreFuture submit(self, Submitter submitter, object fn, tuple args, dict kwargs):
         """A future for fn(*args, **kwargs)."""
         if not self.max_pending:
             return self.submit_now(submitter, fn, args, kwargs)
@@ -401,11 +401,10 @@ cdef class Pool:
         self.kick()
         return 0
 
-    cdef int kill(self, uint32_t worker) noexcept:
+    cdef void kill(self, uint32_t worker) noexcept:
         """The worker whose task has just been condemned, and no later one of that index."""
         self.parent.seats[worker].doomed = True
         self.ask()
-        return 0
 
     def collector_runs(self):
         """The collector thread says who it is."""
@@ -430,11 +429,8 @@ cdef class Pool:
             self.blocked.popleft().release()
 
     def descriptors(self):
-        """(region, the collector's eventfd, the workers' alarm): what a worker inherits."""
-        return self.region.fd, self.bell.fd, self.bell.alarm
-
-    def protocol_version(self):
-        return FL_VERSION
+        """(the protocol's version, region, the collector's eventfd, the workers' alarm)."""
+        return FL_VERSION, self.region.fd, self.bell.fd, self.bell.alarm
 
     def forget_in_child(self):
         """After os.fork() in the child: this copy is inert, and keeps nothing
@@ -449,10 +445,3 @@ def _forget_in_child():
 
 
 os.register_at_fork(after_in_child=_forget_in_child)
-
-
-cdef extern from *:
-    """
-    static inline unsigned fuload_ctz(unsigned long long bits) { return (unsigned)__builtin_ctzll(bits); }
-    """
-    unsigned int trailing_zeros "fuload_ctz"(unsigned long long bits) nogil

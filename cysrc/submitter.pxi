@@ -35,7 +35,7 @@ cdef class Submitter:
         NativeFunction or a NativeTask.
         """
         try:
-            return self._pool.submit_task(self, fn, args, kwargs)
+            return self._pool.submit(self, fn, args, kwargs)
         except BaseException:
             see_interrupt_through()
             raise

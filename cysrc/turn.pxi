@@ -1,5 +1,12 @@
 # The collector's turn: wait, collect, announce.
 
+cdef extern from *:
+    """
+    static inline unsigned fuload_ctz(unsigned long long bits) { return (unsigned)__builtin_ctzll(bits); }
+    """
+    unsigned int trailing_zeros "fuload_ctz"(unsigned long long bits) nogil
+
+
 cdef int put_back(Pool pool, uint32_t index, uint64_t bits) except -1:
     """collect() was cut short: the collector sees to the rest."""
     while bits:

@@ -59,7 +59,8 @@ cdef int end_worker_of(Pool pool, uint32_t slot, uint32_t owner) except -1:
         cool_down(pool, slot)
         return free_slot(pool, slot)
     fl_slots_condemn_corrupted(&pool.parent, slot, owner - 1)
-    return pool.kill(owner - 1)
+    pool.kill(owner - 1)
+    return 0
 
 
 cdef int corrupted(Pool pool, uint32_t slot, uint64_t word) except -1:

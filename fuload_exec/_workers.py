@@ -302,8 +302,8 @@ class Crew:
 
     def _start_some(self, indexes: list[int]) -> tuple[int, Exception | None]:
         """How many were started, and why no more were."""
-        region, bell, alarm = self.pool.descriptors()
-        prefix = f"{self.pool.protocol_version()}:{region}:{bell}:{alarm}:{self.lender.far}"
+        version, region, bell, alarm = self.pool.descriptors()
+        prefix = f"{version}:{region}:{bell}:{alarm}:{self.lender.far}"
         env = {**_environment(), **{os.fsencode(name): os.fsencode(value) for name, value in self.env.items()}}
         env.pop(b"FULOAD_WORKER", None)
         places: list[tuple[int, bytes, int, int]] = []
