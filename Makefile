@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 SOURCES = $(wildcard csrc/*/*.[ch] cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd fuload_exec/include/*.h) \
           setup.py pyproject.toml MANIFEST.in
 
-.PHONY: demo test check conformance bench asan tsan mutants build clean check-system
+.PHONY: demo test check lint format conformance bench asan tsan mutants build clean check-system
 
 demo: $(VENV)/.built
 	$(RUN) examples/quickstart.py
@@ -24,6 +24,16 @@ check: $(VENV)/.built
 conformance: $(VENV)/.built
 	FULOAD_FLAVOURS="Spawn Fork Forkserver" $(RUN) -m pytest $(PARALLEL) tests/conformance
 
+# What is wrong or not formatted, in Python, Cython and English.
+lint: $(VENV)/.lint
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/cython-lint cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd
+	$(VENV)/bin/codespell fuload_exec tests benchmarks examples docs csrc cysrc *.md
+
+format: $(VENV)/.lint
+	$(VENV)/bin/ruff format
+
 bench: $(VENV)/.bench
 	$(RUN) -m pytest benchmarks -c benchmarks/pytest.ini
 
@@ -40,6 +50,10 @@ build: $(VENV)/.built
 $(VENV)/.built: $(SOURCES) | check-system
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.built
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[lint]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.built

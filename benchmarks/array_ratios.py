@@ -19,10 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
-
 from c_loops import Case, c_loop, cases, compile_loops
-from fuload_exec import FuloadExecutor
 from time_limit import time_limit
+
+from fuload_exec import FuloadExecutor
 
 ITEMS = 1_000_000
 # Of a C loop's time, one worker. Functions that take no longer than the copying
@@ -69,7 +69,7 @@ def measure(case: Case, library: ctypes.CDLL, one: FuloadExecutor, two: FuloadEx
             took[name].append(_seconds(call))
 
     def ratio(upper: str, lower: str) -> float:
-        return statistics.median(u / l for u, l in zip(took[upper], took[lower]))
+        return statistics.median(up / low for up, low in zip(took[upper], took[lower]))
 
     of_one, of_two = ratio("one", "loop"), ratio("two", "loop")
     gain, possible = ratio("one", "two"), ratio("loop", "threads")

@@ -3,8 +3,8 @@ a C loop over the same function in this process, NumPy, a Python loop?"""
 
 import numpy
 import pytest
-
 from c_loops import c_loop, compile_loops, make_case
+
 from fuload_exec import FuloadExecutor
 
 ITEMS = 1_000_000
@@ -32,7 +32,10 @@ def _measure(measure, case, row, call):
 @pytest.mark.parametrize("workers", [1, 2])
 def bench_map_array(measure, case, workers):
     with FuloadExecutor(workers) as executor:
-        call = lambda: executor.map_array(case.function, *case.arrays, out=case.out)
+
+        def call():
+            return executor.map_array(case.function, *case.arrays, out=case.out)
+
         for _ in range(5):
             call()
         _measure(measure, case, f"map_array, {workers} worker{'s' if workers > 1 else ''}", call)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy
 import pytest
-
 from python_tasks import increment
 from tasks import EIGHT_MIB
 

@@ -1,8 +1,7 @@
 """How long does map take for 10,000 items, one item a task and in chunks?"""
 
-import pytest
-
 import peers
+import pytest
 from tasks import KINDS, SMALL
 
 ITEMS = 10_000

@@ -2,7 +2,6 @@
 And until the first Python result, or until ten workers run Python?"""
 
 import pytest
-
 import starts
 from tasks import SMALL
 

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
 import peers
+import pytest
 from tasks import KINDS, SMALL
 from time_limit import time_limit
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import c_tasks
 import python_tasks
-from fuload_exec import FuloadExecutor
 from tasks import Task
+
+from fuload_exec import FuloadExecutor
 
 # The fastest start method of the standard pools, and the one whose workers
 # have everything imported.

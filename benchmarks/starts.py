@@ -13,7 +13,6 @@ import argparse
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,8 +22,9 @@ from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import start_tasks
-from fuload_exec import FuloadExecutor
 from time_limit import time_limit
+
+from fuload_exec import FuloadExecutor
 
 WORKERS = 10
 _LIMIT_SECONDS = 600

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
-
 import c_tasks
+import numpy
 import python_tasks
 
 EIGHT_MIB = 8 << 20

@@ -44,7 +44,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.errno cimport EEXIST, EFBIG, EINTR, ENOMEM, ENOSPC, errno
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memset
 
 from protocol cimport *
 
@@ -55,7 +55,7 @@ import threading
 import weakref
 from _pickle import dumps as pickle_dumps, loads as pickle_loads
 from _thread import allocate_lock, get_ident, start_new_thread
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import CancelledError, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import LOGGER as LOGGER
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback

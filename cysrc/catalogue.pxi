@@ -216,9 +216,9 @@ cdef int ready_for_python(Pool pool) except -1:
     if pool.setup is not None:
         host, prepared, pool.catalogue.main = pool.setup()
         pool.catalogue.host_program = os.fsdecode(host.split(b"\0", 1)[0])
-        pool.region.header.setup_function = describe(pool, 
+        pool.region.header.setup_function = describe(pool,
             description(FL_DESCRIBE_SETUP, 0, b"", b"", b"", prepared))
-        pool.region.header.host_function = describe(pool, 
+        pool.region.header.host_function = describe(pool,
             description(FL_DESCRIBE_HOST, 0, b"", b"", b"", host))
         pool.setup = None
     return 0

@@ -124,8 +124,8 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
         else:
             stream, buffers = pickling.dump((args, kwargs) if kwargs else args, pool.catalogue.main)
     except Exception as error:
-        return fail_at_once(future, pool, pickling.explained(error, future.callable.name, parts_of(future.callable, fn, args, kwargs),
-                                                             pool.catalogue.main))
+        parts = parts_of(future.callable, fn, args, kwargs)
+        return fail_at_once(future, pool, pickling.explained(error, future.callable.name, parts, pool.catalogue.main))
     head.buffers = 0
     head.flags = FL_PICKLE_KEYWORDS if kwargs else 0
     head.stream_size = <uint64_t>PyBytes_GET_SIZE(stream)

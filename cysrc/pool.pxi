@@ -79,8 +79,8 @@ cdef class Pool:
         self.parent.seats = <fl_seat *>calloc(workers, sizeof(fl_seat))
         self.windows.maps = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
         self.windows.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
-        if not (self.bell.pidfds and self.futures and self.parent.generations and self.parent.free and self.windows.maps and self.windows.warm and
-                self.parent.condemned and self.parent.seats):
+        if not (self.bell.pidfds and self.futures and self.parent.generations and self.parent.free and
+                self.windows.maps and self.windows.warm and self.parent.condemned and self.parent.seats):
             raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
         self.hold_registry(registry())
         self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")

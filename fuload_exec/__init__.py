@@ -9,6 +9,7 @@
 TYPE_CHECKING = False  # type checkers take it as true; typing itself is slow to import
 
 if TYPE_CHECKING:
+    from ._ctypes_reducers import register_ctypes_reducers
     from ._errors import (
         LibraryLoadError,
         NativeTaskError,
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
         UnpickleError,
         WorkerCrashed,
     )
-    from ._ctypes_reducers import register_ctypes_reducers
     from ._executor import FuloadExecutor
     from ._future import FuloadFuture
     from ._native import NativeFunction, NativeTask

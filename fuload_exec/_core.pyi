@@ -2,7 +2,7 @@
 
 import threading
 from _ctypes import CFuncPtr
-from collections.abc import Callable, Iterable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from logging import Logger
 from types import GenericAlias, ModuleType

@@ -56,7 +56,7 @@ class Crier:
         came = self.call_all(None)
         self.wait_until_asleep()
         print(f"{came} workers sleep: {' '.join(map(str, self.executor.worker_pids))}", flush=True)
-        return all([self.tell(text) for text in texts])
+        return all(self.tell(text) for text in texts)
 
     def tell(self, text: str) -> bool:
         rung_before = self.executor.stats().doorbells

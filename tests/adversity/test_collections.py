@@ -132,7 +132,7 @@ def test_it_ends_while_a_callback_is_added(pool, pause, allocation, by_hand):
     called = []
     if by_hand:
         future = FuloadFuture()
-        end = lambda: future.set_result(None)  # noqa: E731
+        end = lambda: future.set_result(None)
     else:
         first = pause(pool(1, spin=0))
         future, end = first.future, first.end

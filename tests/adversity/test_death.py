@@ -3,8 +3,8 @@ fails alone, nothing is lost, and the pool goes on."""
 
 from __future__ import annotations
 
-import ctypes
 import contextlib
+import ctypes
 import os
 import signal
 import threading

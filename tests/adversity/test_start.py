@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from unittest import mock
 
 import pytest
-from zoo import square, until
+from zoo import square
 
 from fuload_exec import NativeTask, _workers
 

@@ -14,8 +14,8 @@ from logging.handlers import QueueHandler
 from pathlib import Path
 
 import pytest
-from support.ids import shown
 from gates import pass_gate, until
+from support.ids import shown
 
 from fuload_exec import FuloadExecutor
 

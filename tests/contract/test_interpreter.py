@@ -75,7 +75,8 @@ class Environment:
         self.variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV"))}
         self.variables["PYTHONPATH"] = str(HOME)
 
-    def install_editable(self, name: str, modules: dict[str, str], namespaces: dict[str, str] = {}) -> None:  # noqa: B006
+    def install_editable(self, name: str, modules: dict[str, str], namespaces: dict[str, str] | None = None) -> None:
+        namespaces = namespaces or {}
         place = self.folder / f"source of {name}"
         place.mkdir()
         for module, text in {**modules, **namespaces}.items():

@@ -185,8 +185,10 @@ def test_a_notebook(python, tmp_path):
 
 def test_after_a_script_the_interpreter_is_interactive(python, tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM.replace("EXECUTOR", FULOAD))
-    typed = "run()\nclass Box:\n    pass\n\nfrom fuload_exec import FuloadExecutor\n" \
+    typed = (
+        "run()\nclass Box:\n    pass\n\nfrom fuload_exec import FuloadExecutor\n"
         "print(type(FuloadExecutor(1).submit(lambda: Box()).result()) is Box)\n"
+    )
     done = subprocess.run(
         [python, "-i", "-q", "program.py"], input=typed, capture_output=True, text=True, timeout=60, cwd=tmp_path
     )

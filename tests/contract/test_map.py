@@ -14,8 +14,8 @@ import weakref
 from pathlib import Path
 
 import pytest
-from support.ids import shown
 from gates import pass_gate, report_and_pass_gate, until
+from support.ids import shown
 
 from fuload_exec import FuloadExecutor
 

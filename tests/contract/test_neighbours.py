@@ -28,7 +28,6 @@ from tqdm import tqdm
 import fuload_exec.joblib
 from fuload_exec import FuloadExecutor, WorkerCrashed
 
-
 # -- asyncio ---------------------------------------------------------------------------------
 
 

@@ -28,8 +28,8 @@ from pathlib import Path
 import cloudpickle
 import numpy
 import pytest
-from support.ids import shown
 from gates import pass_gate
+from support.ids import shown
 
 from fuload_exec import FuloadExecutor, UnpickleError, WorkerCrashed
 

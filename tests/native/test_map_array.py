@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy
 import pytest
-from support.ids import shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import until
+from support.ids import shown
 
 from fuload_exec import FuloadExecutor, PayloadTooLarge, TaskTimeout, WorkerCrashed
 

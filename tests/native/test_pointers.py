@@ -7,8 +7,8 @@ import os
 
 import numpy
 import pytest
-from support.ids import shown
 from numpy.ctypeslib import ndpointer
+from support.ids import shown
 
 INT_POINTER = c.POINTER(c.c_int)
 

@@ -7,8 +7,8 @@ import enum
 import errno
 
 import pytest
-from support.ids import shown
 from oracle import check, same
+from support.ids import shown
 
 
 @pytest.mark.parametrize("restype", [

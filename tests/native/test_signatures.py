@@ -71,8 +71,7 @@ def c_function(name, result, arguments):
 def random_value(choose, name):
     ctype = TYPES[name][0]
     if issubclass(ctype, ctypes.Structure):
-        made = ctype.from_buffer_copy(choose.randbytes(ctypes.sizeof(ctype)))
-        return made
+        return ctype.from_buffer_copy(choose.randbytes(ctypes.sizeof(ctype)))
     if "*" in name:
         return (ctypes.c_int32 * 1)(choose.randrange(-(2**31), 2**31))
     if "int" in name:

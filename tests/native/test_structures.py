@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 
 import pytest
-from support.ids import shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.ids import shown
 
 c = ctypes
 relaxed = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
