@@ -59,9 +59,7 @@ class Build(build_ext):
                     [str(path)], output_dir=directory, include_dirs=self.include_dirs, extra_preargs=["-fPIC"]
                 )
                 if link is not None:
-                    self.compiler.link_shared_object(
-                        objects, str(Path(directory, "try.so")), extra_postargs=link
-                    )
+                    self.compiler.link_shared_object(objects, str(Path(directory, "try.so")), extra_postargs=link)
             except (CompileError, LinkError):
                 return False
             finally:

@@ -48,8 +48,9 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(case: Case, library: ctypes.CDLL, one: FuloadExecutor, two: FuloadExecutor,
-            threads: ThreadPoolExecutor, turns: int) -> bool:
+def measure(
+    case: Case, library: ctypes.CDLL, one: FuloadExecutor, two: FuloadExecutor, threads: ThreadPoolExecutor, turns: int
+) -> bool:
     """Prints a row; whether it holds what is required."""
     calls: dict[str, Callable[[], object]] = {
         "loop": c_loop(case, library),
@@ -75,8 +76,11 @@ def measure(case: Case, library: ctypes.CDLL, one: FuloadExecutor, two: FuloadEx
     gain, possible = ratio("one", "two"), ratio("loop", "threads")
     judged = case.name in JUDGED
     held = not judged or (of_one <= REQUIRED_OF_ONE and gain >= REQUIRED_OF_TWO * possible)
-    print(f"{case.name:5} {statistics.median(took['loop']) * 1e3:9.2f} ms {of_one:9.2f} {of_two:9.2f} {gain:15.2f} {possible:12.2f}"
-          f"  {'' if not judged else 'ok' if held else 'MISSED'}".rstrip(), flush=True)
+    print(
+        f"{case.name:5} {statistics.median(took['loop']) * 1e3:9.2f} ms {of_one:9.2f} {of_two:9.2f} {gain:15.2f} {possible:12.2f}"
+        f"  {'' if not judged else 'ok' if held else 'MISSED'}".rstrip(),
+        flush=True,
+    )
     return held
 
 
@@ -84,8 +88,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=31, help="how often each is called")
     turns = parser.parse_args().turns
-    print(f"{ITEMS:,} doubles      of the C loop's time:  times faster with two than with one:\n"
-          f"{'':5} {'C loop':>12} {'1 worker':>9} {'2 workers':>9} {'workers':>15} {'threads in C':>12}")
+    print(
+        f"{ITEMS:,} doubles      of the C loop's time:  times faster with two than with one:\n"
+        f"{'':5} {'C loop':>12} {'1 worker':>9} {'2 workers':>9} {'workers':>15} {'threads in C':>12}"
+    )
     with time_limit(_LIMIT_SECONDS), tempfile.TemporaryDirectory() as directory:
         library = compile_loops(Path(directory))
         with FuloadExecutor(1) as one, FuloadExecutor(2) as two, ThreadPoolExecutor(2) as threads:

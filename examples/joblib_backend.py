@@ -1,6 +1,6 @@
 """joblib.Parallel on these workers: code that uses joblib stays as it is.
 
-    python examples/joblib_backend.py        (needs joblib)
+python examples/joblib_backend.py        (needs joblib)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Progress bars: tqdm around map and as_completed, rich fed by callbacks.
 
-    python examples/progress_bars.py        (needs tqdm and rich)
+python examples/progress_bars.py        (needs tqdm and rich)
 """
 
 from __future__ import annotations

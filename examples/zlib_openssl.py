@@ -1,6 +1,6 @@
 """zlib and OpenSSL's libcrypto as they are, declared with ctypes: no line of C.
 
-    python examples/zlib_openssl.py
+python examples/zlib_openssl.py
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def check_compress(executor: FuloadExecutor) -> bool:
     outputs = [bytearray(len(block) + 1024) for block in BLOCKS]
     lengths = [ctypes.c_ulong(len(output)) for output in outputs]
     futures = [
-        executor.submit(compress, output, length, block, len(block))
-        for output, length, block in zip(outputs, lengths, BLOCKS)
+        executor.submit(compress, output, length, block, len(block)) for output, length, block in zip(outputs, lengths, BLOCKS)
     ]
     statuses = {future.result() for future in futures}
     unpacked = [zlib.decompress(output[: length.value]) for output, length in zip(outputs, lengths)]

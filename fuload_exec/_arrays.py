@@ -65,8 +65,10 @@ def check_iterables(submitter: _core.Submitter, fn: Any, iterables: Sequence[Ite
     """A C function says how many arguments it takes, before there is a call."""
     name, count = _core.native_count(submitter, fn)
     if len(iterables) != count:
-        raise TypeError(f"{name}() takes {count} argument{'s' if count != 1 else ''} ({len(iterables)} given): map() needs "
-                        f"one iterable for each; variadic calls are not supported")
+        raise TypeError(
+            f"{name}() takes {count} argument{'s' if count != 1 else ''} ({len(iterables)} given): map() needs "
+            f"one iterable for each; variadic calls are not supported"
+        )
     for number, values in enumerate(iterables, 1):
         _core.refuse_mask(values, f"{name}(): argument {number}")
 
@@ -141,9 +143,7 @@ class NativeMap:
                 cancel(futures)
 
 
-def map_array(
-    submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any, most: int | None = None
-) -> Any:
+def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any, most: int | None = None) -> Any:
     """See FuloadExecutor.map_array. `most`: calls a task."""
     import numpy
 
@@ -232,8 +232,10 @@ def _out(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     if out is None:
         return numpy.empty(shape, dtype)
     if not isinstance(out, numpy.ndarray) or out.dtype != dtype or out.shape != shape:
-        raise ValueError(f"out must be an array of {dtype} with the shape {shape}, got {getattr(out, 'dtype', type(out))} "
-                         f"with the shape {getattr(out, 'shape', None)}")
+        raise ValueError(
+            f"out must be an array of {dtype} with the shape {shape}, got {getattr(out, 'dtype', type(out))} "
+            f"with the shape {getattr(out, 'shape', None)}"
+        )
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise ValueError("out must be C-contiguous and writable")
     return out

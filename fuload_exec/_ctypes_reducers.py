@@ -91,10 +91,7 @@ def _place(library: ctypes.CDLL) -> tuple[str | None, type, bool]:
 def _is_as_found(value: Any) -> bool:
     """A function of which nothing is declared."""
     return (
-        isinstance(value, CFuncPtr)
-        and value.argtypes is None
-        and value.errcheck is None
-        and value.restype is type(value)._restype_
+        isinstance(value, CFuncPtr) and value.argtypes is None and value.errcheck is None and value.restype is type(value)._restype_
     )
 
 
@@ -131,9 +128,7 @@ def _reduce_function(function: Any) -> tuple[Any, ...]:
 _opened: dict[tuple[str | None, type, bool], ctypes.CDLL] = {}
 
 
-def _open_function(
-    path: str | None, kind: type, use_errno: bool, name: str, argtypes: Any, restype: Any, errcheck: Any
-) -> Any:
+def _open_function(path: str | None, kind: type, use_errno: bool, name: str, argtypes: Any, restype: Any, errcheck: Any) -> Any:
     place = path, kind, use_errno
     library = _opened.get(place)
     if library is None:
@@ -155,8 +150,11 @@ def reduced(thing: object) -> Any:
     """
     if isinstance(thing, CFuncPtr):
         return _reduce_function(thing)
-    if isinstance(thing, ctypes.CDLL) and type(thing).__reduce_ex__ is object.__reduce_ex__ \
-            and type(thing).__reduce__ is object.__reduce__:
+    if (
+        isinstance(thing, ctypes.CDLL)
+        and type(thing).__reduce_ex__ is object.__reduce_ex__
+        and type(thing).__reduce__ is object.__reduce__
+    ):
         return _reduce_library(thing)
     return NotImplemented
 

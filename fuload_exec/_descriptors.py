@@ -87,9 +87,7 @@ class Lender:
         """Answer the requests that are there."""
         while True:
             try:
-                what, ancillary, _, _ = self.ends[0].recvmsg(
-                    32, _ROOM, _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
-                )
+                what, ancillary, _, _ = self.ends[0].recvmsg(32, _ROOM, _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             received = _received(ancillary)

@@ -115,13 +115,9 @@ class _PoolExecutor(Submitter, Executor):
         if buffersize is not None and chunksize is None:
             chunksize = 1  # as many calls ahead as the buffer has places
         chunked = chunksize != 1 and not native and not isinstance(fn, NativeTask)
-        return map_calls(
-            self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked
-        )
+        return map_calls(self.submit, fn, iterables, timeout, chunksize, buffersize, self._max_workers, chunked)
 
-    def map_array(
-        self, fn: CFuncPtr | NativeFunction, *arrays: ArrayLike, out: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
+    def map_array(self, fn: CFuncPtr | NativeFunction, *arrays: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """A C function of numbers over arrays, broadcast as NumPy does it.
 
         Args:
@@ -155,9 +151,7 @@ class _PoolExecutor(Submitter, Executor):
         """A timeout, and another try, are meant for one call."""
         return 1 if self._timeout is not None or self._max_retries else None
 
-    def options(
-        self, *, timeout: float | EllipsisType | None = ..., max_retries: int | EllipsisType = ...
-    ) -> OptionsView:
+    def options(self, *, timeout: float | EllipsisType | None = ..., max_retries: int | EllipsisType = ...) -> OptionsView:
         """The same pool with other options for the tasks submitted through it.
 
         Args:
@@ -303,9 +297,7 @@ class FuloadExecutor(_PoolExecutor):
         cpus = parameters.usable_cpus()
         max_workers = parameters.max_workers(max_workers)
         mp_context = parameters.context(mp_context)
-        max_tasks_per_child = parameters.whole_number_or_none(
-            "max_tasks_per_child", max_tasks_per_child, 1, parameters.MOST_TASKS
-        )
+        max_tasks_per_child = parameters.whole_number_or_none("max_tasks_per_child", max_tasks_per_child, 1, parameters.MOST_TASKS)
         timeout = parameters.timeout(timeout)
         max_retries = parameters.whole_number("max_retries", max_retries, 0, parameters.MOST_RETRIES)
         slots = parameters.whole_number("slots", slots, 1, parameters.MOST_SLOTS)

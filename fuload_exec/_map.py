@@ -108,8 +108,9 @@ def _chunks(calls: Iterator[tuple[Any, ...]], sizes: Iterator[int]) -> Iterator[
         yield chunk
 
 
-def _submit_chunk(submit: Callable[..., Future[Any]], fn: Callable[..., Any],
-                  calls: list[tuple[Any, ...]]) -> Iterator[Future[Any]]:
+def _submit_chunk(
+    submit: Callable[..., Future[Any]], fn: Callable[..., Any], calls: list[tuple[Any, ...]]
+) -> Iterator[Future[Any]]:
     """A chunk that the caller did not ask for: if it cannot be sent as one,
     each call has its own result or error."""
     from ._errors import PayloadTooLarge  # in a worker it would load much

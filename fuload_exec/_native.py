@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         @property
         def __array_interface__(self) -> dict[str, Any]: ...
 
+
 __all__ = ["NativeFunction", "NativeTask"]
 
 
@@ -207,8 +208,10 @@ class NativeTask:
 
     def __call__(self, data: Buffer | Array) -> bytes:
         if self.library is None:
-            raise TypeError(f"{self.name}() is a task of a worker program: it can be submitted to a pool with "
-                            f"that program, not called in this process")
+            raise TypeError(
+                f"{self.name}() is a task of a worker program: it can be submitted to a pool with "
+                f"that program, not called in this process"
+            )
         return run_task(self.library, self.name, data)
 
     def __fuload_describe__(self, pool: _core.Pool) -> object:

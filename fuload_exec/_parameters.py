@@ -79,8 +79,12 @@ def _as_float(name: str, value: Any, allowed: str) -> float:
     kind = type(value)
     number = hasattr(kind, "__float__") or hasattr(kind, "__index__")
     # NumPy's bools, complex numbers and arrays have these methods too.
-    if not number or isinstance(value, bool) or hasattr(kind, "__len__") or \
-            getattr(getattr(value, "dtype", None), "kind", "f") not in "fiu":
+    if (
+        not number
+        or isinstance(value, bool)
+        or hasattr(kind, "__len__")
+        or getattr(getattr(value, "dtype", None), "kind", "f") not in "fiu"
+    ):
         raise TypeError(f"{name} must be {allowed}, got {value!r}")
     try:
         return float(value)

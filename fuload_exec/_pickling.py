@@ -223,9 +223,7 @@ def _said(error: BaseException) -> str:
         return f"<{type(error).__qualname__}>"
 
 
-def explained(
-    error: Exception, name: str, parts: list[tuple[str, Any]], main: ModuleType | EllipsisType | None = ...
-) -> Exception:
+def explained(error: Exception, name: str, parts: list[tuple[str, Any]], main: ModuleType | EllipsisType | None = ...) -> Exception:
     """The same error, which pickling has raised, with what it is about: which
     part of the task `name`, and what would work instead."""
     if type(error) not in (TypeError, AttributeError, ValueError, RuntimeError, PicklingError):

@@ -158,8 +158,9 @@ class _Plugin:
             raise LibraryLoadError(_NO_PLUGIN.format(self.path))
         version = ctypes.c_uint32.in_dll(self.library, "fuload_abi_version").value
         if version != _ABI_VERSION:
-            raise LibraryLoadError(f"{self.path} was built for version {version} of fuload.h, "
-                                   f"this process has version {_ABI_VERSION}")
+            raise LibraryLoadError(
+                f"{self.path} was built for version {version} of fuload.h, this process has version {_ABI_VERSION}"
+            )
         # A dependency's are not this plug-in's.
         if _core.holds(self.library._handle, "fuload_init") and (status := self.library.fuload_init()) != 0:
             raise LibraryLoadError(f"{self.path}: fuload_init returned {status}")
@@ -221,8 +222,9 @@ def run_task(library: str, name: str, data: Any) -> bytes:
         if not view.c_contiguous:
             raise TypeError("it is not C-contiguous")
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}() takes a C-contiguous buffer (bytes, bytearray, memoryview, array), "
-                        f"got {type(data).__name__} ({error})") from None
+        raise TypeError(
+            f"{name}() takes a C-contiguous buffer (bytes, bytearray, memoryview, array), got {type(data).__name__} ({error})"
+        ) from None
     # A copy: the address of a read-only buffer cannot be had from here.
     call = _Call(view.tobytes())
     status = _open(library).run(name, call) or call.status

@@ -27,9 +27,7 @@ def adopt(multiprocessing: Any, data: dict[str, Any], index: int, lender: Addres
 
     FuloadProcess.__module__, FuloadProcess.__qualname__ = __name__, "FuloadProcess"
     process._current_process = FuloadProcess()
-    process._parent_process = process._ParentProcess(
-        data["parent_name"], data["parent_pid"], _sentinel(data["parent_pid"], lender)
-    )
+    process._parent_process = process._ParentProcess(data["parent_name"], data["parent_pid"], _sentinel(data["parent_pid"], lender))
     process.ORIGINAL_DIR = data["orig_dir"]
     multiprocessing.set_start_method(data["start_method"], force=True)
     look_at_reducers()
@@ -77,4 +75,3 @@ def share_tracker(module: Any, address: Address) -> None:
             """Not ours to stop."""
 
     module._resource_tracker.__class__ = SharedTracker
-

@@ -66,8 +66,11 @@ def _what_is_wrong(main: Any, error: BaseException) -> str:
     said = "".join(traceback.format_exception_only(type(error), error)).strip()
     text = f"workers cannot import the main module {main}: {said}"
     machinery = {__file__, *(getattr(sys.modules.get(name), "__file__", None) for name in ("multiprocessing.spawn", "runpy"))}
-    frames = [f for f in traceback.extract_tb(error.__traceback__)
-              if f.filename not in machinery and not f.filename.startswith("<frozen ")]
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if f.filename not in machinery and not f.filename.startswith("<frozen ")
+    ]
     where = "".join(traceback.format_list(frames)).rstrip()
     return f"{text}\n{where}" if where else text
 

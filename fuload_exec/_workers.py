@@ -560,9 +560,7 @@ class Crew:
         look_at = self.pool.look_at_ns / 1e9
         start = self.start_again if self.pool.wanted else 0.0
         ordered = [due for due, _ in self.ordered.values()]
-        return min(
-            filter(None, [look_at, start, *self.doomed.values(), *self.attaching.values(), *ordered]), default=None
-        )
+        return min(filter(None, [look_at, start, *self.doomed.values(), *self.attaching.values(), *ordered]), default=None)
 
     def on_deadline(self) -> None:
         now = time.monotonic()

@@ -81,8 +81,9 @@ class FuloadBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
     def _checked(options: dict[str, Any]) -> dict[str, Any]:
         if "max_pending" in options:
             # joblib submits while it holds the lock that its callbacks take.
-            raise TypeError(f"max_pending must not be given with joblib, got {options['max_pending']!r}: "
-                            f"use Parallel's pre_dispatch")
+            raise TypeError(
+                f"max_pending must not be given with joblib, got {options['max_pending']!r}: use Parallel's pre_dispatch"
+            )
         return {name: value for name, value in options.items() if name not in _NOT_OURS}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:

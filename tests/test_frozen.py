@@ -55,7 +55,9 @@ def test_the_worker_program_goes_along_as_a_program(lists):
     """At the place where the package looks for it; what is data loses its permissions."""
     places = {os.path.join(folder, os.path.basename(file)) for file, folder in lists["binaries"] + lists["datas"]}
     assert places == {
-        "fuload_exec/bin/fuload-worker", "fuload_exec/include/fuload.h", "fuload_exec/lib/libfuload_worker.a",
+        "fuload_exec/bin/fuload-worker",
+        "fuload_exec/include/fuload.h",
+        "fuload_exec/lib/libfuload_worker.a",
         "fuload_exec/lib/libraries",
     }
     assert all(os.path.isfile(file) for file, _ in lists["binaries"] + lists["datas"])
@@ -100,11 +102,19 @@ def test_python_tasks_of_a_frozen_program(tmp_path):
     """They run in the interpreter that it names, with that one's modules."""
     path = tmp_path / "app.py"
     # Imported before its path is gone; numbers and letters of its own are in the archive.
-    path.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-                    "import cloudpickle, fuload_exec._inheritance, subprocess, multiprocessing.spawn, multiprocessing.resource_tracker\n"
-                    "from fuload_exec import FuloadExecutor\nimport fuload_exec._executor, fuload_exec._glance\n" + PROGRAM)
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    path.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import cloudpickle, fuload_exec._inheritance, subprocess, multiprocessing.spawn, multiprocessing.resource_tracker\n"
+        "from fuload_exec import FuloadExecutor\nimport fuload_exec._executor, fuload_exec._glance\n" + PROGRAM
+    )
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.stderr == "", done.stderr
     c_result, told, python_result = done.stdout.splitlines()
     assert c_result == "1" and python_result == "True 2 False 8"

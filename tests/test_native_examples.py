@@ -19,7 +19,11 @@ def run(script: Path, *arguments: str, cwd: Path | None = None, **environment: s
     place = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, str(script), *arguments],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=90, cwd=cwd,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=90,
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": place, **environment},
     )
 
@@ -80,7 +84,9 @@ def test_cython_plugin():
 
 def test_zlib_openssl():
     assert re.findall(r"^(\w+): 64 blocks, 16.8 MB, as Python has it$", shown("zlib_openssl.py"), re.M) == [
-        "crc32", "sha256", "compress",
+        "crc32",
+        "sha256",
+        "compress",
     ]
 
 

@@ -19,7 +19,11 @@ def run(script: Path) -> subprocess.CompletedProcess[str]:
     place = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, str(script)],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=90, env={**os.environ, "PYTHONPATH": place},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=90,
+        env={**os.environ, "PYTHONPATH": place},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr and "exception" not in done.stderr, done.stderr
@@ -39,7 +43,8 @@ def test_dask_scheduler():
     done = run(ROOT / "examples/dask_scheduler.py")
     assert done.stderr == ""
     assert re.findall(r"^  (\w+Executor) +[\d.]+ s +[\d.]+ s$", done.stdout, re.M) == [
-        "FuloadExecutor", "ProcessPoolExecutor",
+        "FuloadExecutor",
+        "ProcessPoolExecutor",
     ]
     assert done.stdout.endswith("a lambda too: 42\nBoth agree.\n")
 

@@ -11,9 +11,25 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module may import those named before it, never those after it.
 PYTHON_ORDER = [
-    "_core", "_errors", "_ctypes_reducers", "_foreign", "_pickling", "_descriptors", "_inheritance", "_toolchain",
-    "_parameters", "_stats", "_green", "_supervisor", "_workers",
-    "_future", "_plugin", "_native", "_map", "_arrays", "_executor",
+    "_core",
+    "_errors",
+    "_ctypes_reducers",
+    "_foreign",
+    "_pickling",
+    "_descriptors",
+    "_inheritance",
+    "_toolchain",
+    "_parameters",
+    "_stats",
+    "_green",
+    "_supervisor",
+    "_workers",
+    "_future",
+    "_plugin",
+    "_native",
+    "_map",
+    "_arrays",
+    "_executor",
 ]
 
 

@@ -1,6 +1,6 @@
 """A plug-in in C++: standard library, exceptions that become NativeTaskError.
 
-    python examples/cpp_plugin/anagrams.py
+python examples/cpp_plugin/anagrams.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A plug-in in Cython: C speed, and no interpreter in the workers.
 
-    python examples/cython_plugin/primes.py
+python examples/cython_plugin/primes.py
 """
 
 from __future__ import annotations

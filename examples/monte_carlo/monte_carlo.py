@@ -1,6 +1,6 @@
 """Pi by random points, with the generator kept in each C worker's globals.
 
-    python examples/monte_carlo/monte_carlo.py [MILLIONS OF POINTS]
+python examples/monte_carlo/monte_carlo.py [MILLIONS OF POINTS]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SQL queries by worker programs that hold their connection open.
 
-    python examples/sqlite_worker/sqlite_worker.py
+python examples/sqlite_worker/sqlite_worker.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The words of Python's own sources, counted by a plug-in written in C.
 
-    python examples/word_count/word_count.py [FILE...]
+python examples/word_count/word_count.py [FILE...]
 """
 
 from __future__ import annotations

@@ -48,7 +48,12 @@ class Program:
         self.watched = {}
         self.master = None
         self.stderr = folder / "stderr"
-        environment = {**os.environ, "REPORT": str(self.report), "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]), **(env or {})}
+        environment = {
+            **os.environ,
+            "REPORT": str(self.report),
+            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            **(env or {}),
+        }
         with open(self.stderr, "wb") as stderr:
             if terminal:
                 self.master, slave = os.openpty()
@@ -59,14 +64,22 @@ class Program:
 
                 self.process = subprocess.Popen(
                     [sys.executable, str(self.path)],
-                    stdin=slave, stdout=slave, stderr=stderr, env=environment,
-                    start_new_session=True, preexec_fn=own_terminal,
+                    stdin=slave,
+                    stdout=slave,
+                    stderr=stderr,
+                    env=environment,
+                    start_new_session=True,
+                    preexec_fn=own_terminal,
                 )
                 os.close(slave)
             else:
                 self.process = subprocess.Popen(
                     [sys.executable, str(self.path)],
-                    stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=environment, start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stderr,
+                    stderr=stderr,
+                    env=environment,
+                    start_new_session=True,
                 )
 
     def reports(self):

@@ -93,6 +93,7 @@ def one_pool(library, manner, seed, exact):
 
 def idle(executor, due):
     """No worker spins when there is nothing to do."""
+
     def states():
         found = []
         for pid in executor.worker_pids:

@@ -30,14 +30,17 @@ def test_closed_standard_streams(program, closed):
 
 def test_closed_standard_streams_from_the_start(program):
     """Whoever opens something first gets their numbers."""
-    p = program("""
+    p = program(
+        """
 pid = os.fork()
 if not pid:
     os.closerange(0, 3)
     os.execv(sys.executable, [sys.executable, FOLDER + "/inner.py"])
 until(lambda: os.path.exists(FOLDER + "/inner.py"))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-""", before="import os, sys, time\nwhile not os.path.exists(os.path.dirname(os.path.abspath(__file__)) + '/inner.py'): time.sleep(0.001)\n")
+""",
+        before="import os, sys, time\nwhile not os.path.exists(os.path.dirname(os.path.abspath(__file__)) + '/inner.py'): time.sleep(0.001)\n",
+    )
 
     inner = p.path.parent / "inner"
     inner.write_text(PROLOGUE + WORK)
@@ -63,12 +66,15 @@ report(results=results)
 
 
 def test_working_directory_removed(program):
-    p = program("""
+    p = program(
+        """
 place = FOLDER + "/place"
 os.mkdir(place)
 os.chdir(place)
 os.rmdir(place)
-""" + WORK)
+"""
+        + WORK
+    )
     check_works(p)
 
 
@@ -84,13 +90,18 @@ def test_path_without_python(program, tmp_path):
 
 
 def test_environment_cleared(program):
-    p = program("report_to = os.environ['REPORT']\nos.environ.clear()\n" + WORK.replace("report(", "os.environ['REPORT'] = report_to\nreport("))
+    p = program(
+        "report_to = os.environ['REPORT']\nos.environ.clear()\n"
+        + WORK.replace("report(", "os.environ['REPORT'] = report_to\nreport(")
+    )
     check_works(p)
 
 
 @pytest.mark.parametrize("mask", ["signal.SIGUSR1", "signal.SIGINT", "*signal.valid_signals()"])
 def test_signals_blocked_in_the_parent(program, mask):
-    p = program(f"signal.pthread_sigmask(signal.SIG_BLOCK, {{{mask}}})\n" + WORK.replace("FuloadExecutor(2)", "FuloadExecutor(2, spin=0)"))
+    p = program(
+        f"signal.pthread_sigmask(signal.SIG_BLOCK, {{{mask}}})\n" + WORK.replace("FuloadExecutor(2)", "FuloadExecutor(2, spin=0)")
+    )
     check_works(p)
 
 

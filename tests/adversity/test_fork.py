@@ -150,7 +150,9 @@ def in_child(do):
 def test_child_has_no_window(program):
     """Neither of what waits, runs or is finished: it could write there, and
     would keep the pages as long as it lives."""
-    p = program(HELD + """
+    p = program(
+        HELD
+        + """
 executor = FuloadExecutor(2, slots=8)
 data = bytes(3_000_000)
 libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
@@ -168,7 +170,8 @@ for f in futures:
     f.result(timeout=20)
 report(ones=sum(b.count(1) for b in buffers))
 executor.shutdown()
-""")
+"""
+    )
     assert p.exit(40) == 0, p.errors()
     names, mapped = p.reports()["child"]
     assert mapped == 0 and "anon_inode" not in names and names.count("socket") == 0, names
@@ -176,7 +179,9 @@ executor.shutdown()
 
 
 def test_memory_of_a_pool_is_given_back_though_a_child_lives(program):
-    p = program(HELD + """
+    p = program(
+        HELD
+        + """
 executor = FuloadExecutor(1)
 region = next(f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd") if "memfd:fuload" in os.readlink(f"/proc/self/fd/{n}"))
 libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
@@ -198,14 +203,17 @@ holders += [fd for fd in os.listdir(f"/proc/{pid}/fd") if os.readlink(f"/proc/{p
 report(holders=holders)
 os.write(writable, b"x")
 os.waitpid(pid, 0)
-""")
+"""
+    )
     assert p.exit(40) == 0, p.errors()
     assert p.reports()["holders"] == []
 
 
 def test_child_holds_no_descriptor_of_a_pool_that_was_never_used(program):
     """A server makes its pool before it forks, and uses it later, or never."""
-    p = program(HELD + """
+    p = program(
+        HELD
+        + """
 before = held()
 first, second = FuloadExecutor(1), FuloadExecutor(2)
 assert held() != before
@@ -213,7 +221,8 @@ report(before=in_child(lambda: None) or before, child=in_child(held))
 report(results=[e.submit(libc.abs, -7).result(timeout=20) for e in (first, second)])
 first.shutdown()
 second.shutdown()
-""")
+"""
+    )
     assert p.exit(40) == 0, p.errors()
     names, mapped = p.reports()["child"]
     # The test's own pipe to the child.
@@ -223,7 +232,9 @@ second.shutdown()
 
 def test_child_of_a_fork_in_the_middle_of_a_constructor(program):
     """Every line of Python in it is a place where another thread may fork."""
-    p = program(HELD + """
+    p = program(
+        HELD
+        + """
 FuloadExecutor(1).shutdown()
 before, found, places = held(), [], 0
 
@@ -243,7 +254,8 @@ executor = FuloadExecutor(1)
 sys.settrace(None)
 report(found=found, places=places, result=executor.submit(libc.abs, -7).result(timeout=20))
 executor.shutdown()
-""")
+"""
+    )
     assert p.exit(60) == 0, p.errors()
     assert p.reports()["found"] == [] and p.reports()["places"] > 20 and p.reports()["result"] == 7
 

@@ -203,7 +203,9 @@ def in_a_thread(function):
 @pytest.mark.parametrize("others", [True, False])
 def test_collected_in_a_thread_that_is_being_started(program, others):
     """With and without a supervisor that runs already."""
-    p = program(FORGOTTEN + f"""
+    p = program(
+        FORGOTTEN
+        + f"""
 other = FuloadExecutor(1)
 if {others}:
     other.submit(libc.abs, -1).result(20)
@@ -223,7 +225,8 @@ for use in USES:
 gc.collect()
 report(closed=max(closed), works=other.submit(libc.abs, -8).result(20))
 other.shutdown()
-""")
+"""
+    )
     assert p.expect("works") == 8
     assert p.reports()["closed"] > 0
     assert p.exit() == 0, p.errors()
@@ -233,7 +236,9 @@ other.shutdown()
 def test_closed_at_any_call_of_another_pools(program, dice, stress):
     """A finalizer runs at this call of a function, be it in the caller, the
     collector or the supervisor: no lock may be held there that it waits for."""
-    p = program(FORGOTTEN + f"""
+    p = program(
+        FORGOTTEN
+        + f"""
 import random
 dice = random.Random({dice.random()!r})
 left = 0  # calls until the finalizer runs
@@ -267,7 +272,8 @@ for round_ in range({60 * stress}):
     in_a_thread(lambda: found.append(life(calls)))
     reached += found[0][0]
 report(reached=reached)
-""")
+"""
+    )
     assert p.expect("reached", 60 * stress) > 20
     assert p.exit() == 0, p.errors()
     assert p.errors() == ""
@@ -275,7 +281,9 @@ report(reached=reached)
 
 def test_collections_everywhere(program, stress):
     """At every few allocations, in threads that make and forget pools."""
-    p = program(FORGOTTEN + f"""
+    p = program(
+        FORGOTTEN
+        + f"""
 gc.enable()
 def work():
     for i in range({12 * stress}):
@@ -290,7 +298,8 @@ for thread in threads:
     thread.join()
 gc.set_threshold(700, 10, 10)
 report(done=True)
-""")
+"""
+    )
     assert p.expect("done", 60 * stress)
     assert p.exit() == 0, p.errors()
     assert p.errors() == ""

@@ -175,7 +175,8 @@ def counted_allocations(tmp_path_factory):
 @pytest.mark.parametrize("handler", ["signal.default_int_handler", "lambda number, frame: None"])
 def test_the_first_sigint_of_a_thread_allocates_nothing(program, counted_allocations, handler):
     """It may have come in the middle of malloc."""
-    p = program(f"""
+    p = program(
+        f"""
 counting = ctypes.CDLL({counted_allocations!r})
 report(seen=counting.allocate_counted())
 signal.signal(signal.SIGINT, {handler})
@@ -204,7 +205,9 @@ except KeyboardInterrupt:
 sender.join()
 report(found=found)
 executor.shutdown()
-""", env={"LD_PRELOAD": counted_allocations})
+""",
+        env={"LD_PRELOAD": counted_allocations},
+    )
     assert p.expect("seen") == 3
     found = p.expect("found")
     assert found and not any(found)
@@ -242,7 +245,9 @@ executor = FuloadExecutor(1, handle_sigint=False)
 def test_what_a_handler_raises_in_submit_comes_out(program, before, signals):
     """Then the task is never run."""
     number, error = signals
-    p = program(RAISING.replace("NUMBER", f"signal.{number}") + f"""
+    p = program(
+        RAISING.replace("NUMBER", f"signal.{number}")
+        + f"""
 in_the_middle_of({before})
 try:
     report(returned=repr(executor.submit(zoo.announce, path)))
@@ -251,7 +256,8 @@ except {error}:
 report(again=[executor.submit(zoo.square, 3).result(20), executor.submit(libc.abs, -3).result(20)])
 executor.shutdown()
 report(announced=os.path.exists(path), left=executor.worker_pids)
-""")
+"""
+    )
     assert p.expect("again") == [9, 3]
     assert p.expect("left") == []
     assert p.reports().get("raised"), p.reports()

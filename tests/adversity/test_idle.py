@@ -55,7 +55,9 @@ def check_quiet(executor):
     assert not woken, f"woken: {woken}"
 
 
-@pytest.mark.parametrize(("workers", "spin", "python"), [(1, None, False), (10, None, False), (10, None, True), (10, 0, False), (2, 0, True)])
+@pytest.mark.parametrize(
+    ("workers", "spin", "python"), [(1, None, False), (10, None, False), (10, None, True), (10, 0, False), (2, 0, True)]
+)
 def test_idle(pool, libc, workers, spin, python):
     executor = pool(workers, spin=spin)
     # Long enough tasks, so that all workers are started.

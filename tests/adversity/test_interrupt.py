@@ -42,7 +42,9 @@ ENDINGS = {
     "one by one": "while True: executor.submit(libc.abs, 1).result()",
 }
 
-WAITS = BUSY + """
+WAITS = (
+    BUSY
+    + """
 with executor:
     report(pids=executor.worker_pids)
     try:
@@ -55,6 +57,7 @@ with executor:
         report(caught=type(error).__name__, interrupted=chain is not None)
         raise
 """
+)
 
 
 def ends(ending):
@@ -132,7 +135,10 @@ def count(future):
     called += 1
 """
 
-REUSED = BUSY + AFTERWARDS + """
+REUSED = (
+    BUSY
+    + AFTERWARDS
+    + """
 for future in futures:
     future.add_done_callback(count)
 report(pids=executor.worker_pids, handler_before=signal.getsignal(signal.SIGINT).__name__)
@@ -143,6 +149,7 @@ except KeyboardInterrupt:
     report(caught=True)
 afterwards()
 """
+)
 
 
 def check_afterwards(p):
@@ -170,13 +177,16 @@ def test_the_pool_after_a_caught_interrupt(program, ending, terminal):
     p.all_gone()
 
 
-HANDLED = AFTERWARDS + """
+HANDLED = (
+    AFTERWARDS
+    + """
 def handler(number, frame):
     report(handled=True)
 
 def install():
     signal.signal(signal.SIGINT, handler)
 """
+)
 
 
 @pytest.mark.parametrize("when", ["before", "after", "while idle"])
@@ -185,13 +195,20 @@ def test_handler_of_the_users(program, when):
     install = {"before": ("install()", ""), "after": ("", "install()"), "while idle": ("", "")}[when]
     idle = "FuloadExecutor(1).submit(abs, -1).result(); install()" if when == "while idle" else ""
     p = program(
-        HANDLED + idle + "\n" + install[0] + BUSY + install[1] + """
+        HANDLED
+        + idle
+        + "\n"
+        + install[0]
+        + BUSY
+        + install[1]
+        + """
 for future in futures:
     future.add_done_callback(count)
 report(pids=executor.worker_pids)
 until(lambda: len(executor.stats().workers) and all(f.done() for f in futures))
 afterwards()
-""")
+"""
+    )
     p.expect_pids()
     p.process.send_signal(signal.SIGINT)
     p.expect("handled")
@@ -203,13 +220,17 @@ afterwards()
 
 def test_sigint_right_after_the_users_handler_was_installed(program):
     """There is no moment in which a new handler hides the interrupt."""
-    p = program(HANDLED + BUSY + """
+    p = program(
+        HANDLED
+        + BUSY
+        + """
 for future in futures:
     future.add_done_callback(count)
 install()
 os.kill(os.getpid(), signal.SIGINT)
 afterwards()
-""")
+"""
+    )
     check_afterwards(p)
     assert p.exit() == 0, p.errors()
 
@@ -240,7 +261,10 @@ def test_default_action_ends_the_workers_too(program):
 def test_pool_made_outside_the_main_thread(program, terminal):
     made = "\n".join("    " + line for line in ("global executor, futures\n" + BUSY).splitlines())
     p = program(
-        AFTERWARDS + "executor = futures = None\ndef make():\n" + made + """
+        AFTERWARDS
+        + "executor = futures = None\ndef make():\n"
+        + made
+        + """
 maker = threading.Thread(target=make)
 maker.start()
 maker.join()
@@ -253,7 +277,9 @@ try:
 except KeyboardInterrupt:
     report(caught=True)
 afterwards()
-""", terminal=terminal)
+""",
+        terminal=terminal,
+    )
     p.expect_pids()
     p.expect("waits")
     p.ctrl_c() if terminal else p.process.send_signal(signal.SIGINT)
@@ -291,7 +317,8 @@ report(cancelled=sum(f.cancelled() for f in futures), kept=kept.result(timeout=2
 @pytest.mark.parametrize("terminal", [True, False])
 def test_handle_sigint_false(program, terminal):
     """The interrupt is the main thread's alone; the tasks are finished."""
-    p = program("""
+    p = program(
+        """
 executor = FuloadExecutor(2, handle_sigint=False)
 futures = [executor.submit(libc.usleep, 500_000), executor.submit(zoo.announce_and_sleep, FOLDER + "/sleeps", 0.5)]
 futures += [executor.submit(zoo.square, i) for i in range(20)]
@@ -303,7 +330,9 @@ except KeyboardInterrupt:
     report(caught=True)
 report(results=[f.result(timeout=20) for f in futures])
 executor.shutdown()
-""", terminal=terminal)
+""",
+        terminal=terminal,
+    )
     p.expect("waits")
     p.ctrl_c() if terminal else p.process.send_signal(signal.SIGINT)
     assert p.expect("results") == [0, None, *(i * i for i in range(20))]

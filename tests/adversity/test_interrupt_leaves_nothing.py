@@ -101,7 +101,9 @@ CALLS = {
     "map, submitting": ("", "executor.map(quick, range(100000), chunksize=1)", True),
 }
 
-LEAVES = PROLOGUE + """
+LEAVES = (
+    PROLOGUE
+    + """
 executor = make(max_pending=3100 if BLOCKED else None)
 futures = endless(executor, KIND) + queued(executor, KIND)
 forever = (libc.usleep if KIND == "C" else time.sleep), [90_000_000] * 3000
@@ -126,6 +128,7 @@ thread.join()
 report(usable=usable(executor) if STAYS else not executor.worker_pids)
 executor.shutdown()
 """
+)
 
 
 @pytest.mark.parametrize("kind", ["C", "Python"])
@@ -154,7 +157,9 @@ SENT_BY_ARGUMENTS = {
 
 @pytest.mark.parametrize("call", SENT_BY_ARGUMENTS)
 def test_what_a_call_is_given_is_interrupted(program, call):
-    p = program(PROLOGUE + f"""
+    p = program(
+        PROLOGUE
+        + f"""
 def interrupting(count):
     yield from range(count)
     signal.raise_signal(signal.SIGINT)
@@ -174,7 +179,8 @@ except KeyboardInterrupt:
     report(state=state(futures))
 report(usable=usable(executor))
 executor.shutdown()
-""")
+"""
+    )
     found = p.expect("state")
     assert found["undone"] == 0 and found["alive"] == []
     assert p.expect("usable")
@@ -193,7 +199,9 @@ until(lambda: all(os.path.exists(path) for path in deaf))
 def test_again_while_it_is_acted_on(program, call, times):
     """Deaf workers have a grace: the next Ctrl-C comes within it, and does not
     let the first one's exception out sooner."""
-    p = program(PROLOGUE + f"""
+    p = program(
+        PROLOGUE
+        + f"""
 executor = make()
 {DEAF}
 def send():
@@ -217,7 +225,8 @@ while thread.is_alive() or not caught:
         caught += 1
 report(state=found[0], others=len(found) - 1)
 executor.shutdown()
-""")
+"""
+    )
     found = p.expect("state")
     assert found["undone"] == 0 and found["alive"] == []
     assert p.reports()["others"] == 0
@@ -227,7 +236,9 @@ executor.shutdown()
 @pytest.mark.parametrize("kind", ["C", "Python"])
 @pytest.mark.parametrize("workers", [1, 8])
 def test_while_workers_are_started(program, workers, kind):
-    p = program(PROLOGUE + f"""
+    p = program(
+        PROLOGUE
+        + f"""
 found = []
 for round_ in range(8):
     executor = make({workers})
@@ -240,7 +251,8 @@ for round_ in range(8):
     except KeyboardInterrupt:
         found.append(state(futures))
 report(found=found)
-""")
+"""
+    )
     found = p.expect("found")
     assert [(s["undone"], s["alive"]) for s in found] == [(0, [])] * 8
     assert p.exit() == 0, p.errors()
@@ -248,7 +260,9 @@ report(found=found)
 
 def test_ten_pools(program):
     """One of them is waited for; nothing is left of the nine others either."""
-    p = program(PROLOGUE + """
+    p = program(
+        PROLOGUE
+        + """
 futures = []
 for i in range(10):
     executor = make(1)
@@ -269,7 +283,8 @@ for executor in EXECUTORS:
     executor.shutdown()
 report(same=untouched.submit(os.getpid).result(20))
 untouched.shutdown()
-""")
+"""
+    )
     found = p.expect("state")
     assert found["undone"] == 0
     assert found["alive"] == [p.expect("kept")]
@@ -280,7 +295,9 @@ untouched.shutdown()
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_pool_in_a_task(program, terminal):
-    p = program(PROLOGUE + """
+    p = program(
+        PROLOGUE
+        + """
 executor = make()
 path = FOLDER + "/nested"
 futures = [executor.submit(zoo.sleep_in_a_nested_pool, path, 90)] + queued(executor, "C", 500)
@@ -297,7 +314,9 @@ except KeyboardInterrupt:
     report(state=state(futures))
 report(usable=usable(executor))
 executor.shutdown()
-""", terminal=terminal)
+""",
+        terminal=terminal,
+    )
     assert len(p.expect_pids()) == 2
     p.expect("asleep")
     p.ctrl_c() if terminal else p.process.send_signal(signal.SIGINT)
@@ -319,7 +338,9 @@ def test_by_itself_while_the_main_thread_is_elsewhere(program, where, kind):
         "a loop": "while True: pass",
     }[where]
     tasks = DEAF if kind == "deaf" else f'futures = endless(executor, "{kind}") + queued(executor, "{kind}")'
-    p = program(PROLOGUE + f"""
+    p = program(
+        PROLOGUE
+        + f"""
 executor = make()
 {tasks}
 lock = threading.Lock()
@@ -347,7 +368,8 @@ except KeyboardInterrupt:
 thread.join()
 report(usable=usable(executor))
 executor.shutdown()
-""")
+"""
+    )
     assert p.expect("by_itself")
     assert p.expect("caught")
     assert p.expect("usable")

@@ -28,13 +28,17 @@ def left():
 def failing_calls(tmp_path_factory):
     """A library to be preloaded; see failing_calls.c."""
     library = tmp_path_factory.mktemp("preloaded") / "failing_calls.so"
-    subprocess.run(["cc", "-O1", "-D_FILE_OFFSET_BITS=64", "-shared", "-fPIC", HERE / "failing_calls.c", "-o", library, "-ldl"], check=True)
+    subprocess.run(
+        ["cc", "-O1", "-D_FILE_OFFSET_BITS=64", "-shared", "-fPIC", HERE / "failing_calls.c", "-o", library, "-ldl"], check=True
+    )
     return str(library)
 
 
 def test_no_descriptors_for_a_pool(program):
     """From none to more than enough."""
-    p = program(LEFT + """
+    p = program(
+        LEFT
+        + """
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 before, made, said = left(), 0, []
@@ -58,7 +62,8 @@ while made < 2:
     assert left() == before
 with FuloadExecutor(1) as executor:
     report(said=said, result=executor.submit(libc.abs, -8).result(timeout=20))
-""")
+"""
+    )
     assert p.exit() == 0, p.errors()
     said = p.reports()["said"]
     assert 1 <= len(said) <= 10 and p.reports()["result"] == 8
@@ -69,7 +74,9 @@ with FuloadExecutor(1) as executor:
 
 
 def test_each_call_of_the_constructor_fails_once(program, failing_calls):
-    p = program(LEFT + """
+    p = program(
+        LEFT
+        + """
 fail_call = ctypes.CDLL(os.environ["LD_PRELOAD"]).fail_call
 fail_call.argtypes, fail_call.restype = [ctypes.c_long], ctypes.c_char_p
 FuloadExecutor(1).shutdown()
@@ -88,10 +95,21 @@ while True:
 report(failed=failed)
 with FuloadExecutor(1) as executor:
     report(result=executor.submit(libc.abs, -8).result(timeout=20))
-""", env={"LD_PRELOAD": failing_calls})
+""",
+        env={"LD_PRELOAD": failing_calls},
+    )
     assert p.exit() == 0, p.errors()
     failed = p.reports()["failed"]
-    assert {call for call, _, _ in failed} >= {"malloc", "calloc", "eventfd", "memfd_create", "ftruncate", "fcntl", "mmap", "madvise"}
+    assert {call for call, _, _ in failed} >= {
+        "malloc",
+        "calloc",
+        "eventfd",
+        "memfd_create",
+        "ftruncate",
+        "fcntl",
+        "mmap",
+        "madvise",
+    }
     for call, kind, text in failed:
         assert ("tables" if kind == "MemoryError" else call) in text, (call, kind, text)
     assert p.reports()["result"] == 8 and p.errors() == ""
@@ -99,7 +117,8 @@ with FuloadExecutor(1) as executor:
 
 def test_no_memory_for_a_request(program, failing_calls):
     """Both for one that finds a slot and for one that has waited for it."""
-    p = program("""
+    p = program(
+        """
 fail_call = ctypes.CDLL(os.environ["LD_PRELOAD"]).fail_call
 fail_call.argtypes, fail_call.restype = [ctypes.c_long], ctypes.c_char_p
 libc.memset.argtypes, libc.memset.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], None
@@ -131,14 +150,18 @@ def later(executor, n):
     return second.exception(timeout=20)
 
 report(at_once=errors(at_once), later=errors(later))
-""", env={"LD_PRELOAD": failing_calls})
+""",
+        env={"LD_PRELOAD": failing_calls},
+    )
     assert p.exit(40) == 0, p.errors()
     for found in p.reports().values():
         assert found and all(text.startswith("MemoryError: no memory for a request of 30000") for text in found), found
 
 
 def test_no_address_space_for_a_pool(program):
-    p = program(LEFT + """
+    p = program(
+        LEFT
+        + """
 import resource
 before = left()
 with open("/proc/self/statm") as statm:
@@ -153,7 +176,8 @@ resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_IN
 assert left() == before
 with FuloadExecutor(1) as executor:
     report(result=executor.submit(libc.abs, -8).result(timeout=20))
-""")
+"""
+    )
     assert p.exit() == 0, p.errors()
     assert f"RLIMIT_AS is {p.reports()['limit']}" in p.reports()["said"] and "mmap" in p.reports()["said"]
     assert p.reports()["result"] == 8 and p.errors() == ""
@@ -295,18 +319,23 @@ def both_ways(executor, size):
 
 
 def test_a_soft_limit_of_file_sizes_is_no_limit(program):
-    p = program(FILE_SIZE + """
+    p = program(
+        FILE_SIZE
+        + """
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
 with FuloadExecutor(2) as executor:
     report(limit=resource.getrlimit(resource.RLIMIT_FSIZE), works=both_ways(executor, 30 << 20))
-""")
+"""
+    )
     assert p.exit() == 0, p.errors()
     assert p.reports() == {"limit": [1 << 16, resource.RLIM_INFINITY], "works": True}
 
 
 @pytest.mark.parametrize(("limit", "payload"), [(1 << 20, 50_000), (2 << 20, 200_000), (64 << 20, 8 << 20), (1 << 30, 30 << 20)])
 def test_a_pool_fits_the_limit_of_file_sizes(program, limit, payload):
-    p = program(FILE_SIZE + f"""
+    p = program(
+        FILE_SIZE
+        + f"""
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit} // 2, {limit}))
     with FuloadExecutor(2, max_payload=40 << 20) as executor:
@@ -322,7 +351,8 @@ if __name__ == "__main__":
             except ValueError as error:
                 report(**{{name: f"{{type(error).__name__}}: {{error}}"}})
         report(works=works, numbers=numbers == list(range(3000)), squares=squares == [i * i for i in range(500)])
-""")
+"""
+    )
     assert p.exit(60) == 0, p.errors()
     said = p.reports()
     assert said["works"] and said["numbers"] and said["squares"]
@@ -334,7 +364,10 @@ if __name__ == "__main__":
 
 
 def test_no_pool_fits_the_limit_of_file_sizes(program):
-    p = program(LEFT + FILE_SIZE + """
+    p = program(
+        LEFT
+        + FILE_SIZE
+        + """
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 before = left()
 try:
@@ -345,7 +378,8 @@ try:
     FuloadExecutor(1, slots=1, slot_size=64)
 except OSError as error:
     report(again=str(error))
-""")
+"""
+    )
     assert p.exit() == 0, p.errors()
     for text in (p.reports()["said"], p.reports()["again"]):
         assert all(word in text for word in ("300000", "RLIMIT_FSIZE", "max_workers=", "slots=", "slot_size=")), text
@@ -354,7 +388,9 @@ except OSError as error:
 
 def test_many_functions_where_there_is_room_for_few(program):
     """Python functions are pickled with each task then; C functions say why not."""
-    p = program(FILE_SIZE + """
+    p = program(
+        FILE_SIZE
+        + """
 for i in range(700):
     exec(f"def function{i}(): return {i}")
 if __name__ == "__main__":
@@ -362,6 +398,7 @@ if __name__ == "__main__":
     with FuloadExecutor(1) as executor:
         got = [executor.submit(globals()[f"function{i}"]).result(timeout=30) for i in range(700)]
         report(got=got == list(range(700)), c=executor.submit(libc.abs, -1).result(timeout=30))
-""")
+"""
+    )
     assert p.exit(60) == 0, p.errors()
     assert p.reports() == {"got": True, "c": 1}

@@ -86,7 +86,13 @@ os._exit(7)
 
 @pytest.mark.parametrize(
     ("ending", "status"),
-    [("sys.exit(3)", 3), ("pass", 0), ("raise ValueError('the end')", 1), ("del executor", 0), ("executor.shutdown(wait=False)", 0)],
+    [
+        ("sys.exit(3)", 3),
+        ("pass", 0),
+        ("raise ValueError('the end')", 1),
+        ("del executor", 0),
+        ("executor.shutdown(wait=False)", 0),
+    ],
 )
 def test_parent_ends_and_pending_work_is_finished(program, ending, status):
     p = program(f"""
@@ -106,8 +112,10 @@ for i in range(20):
 
 def test_parent_killed_by_a_signal_it_does_not_handle(program):
     for number in (signal.SIGSEGV, signal.SIGHUP):
-        p = program("executor = FuloadExecutor(2)\nlong = executor.submit(libc.usleep, 90_000_000)\n"
-                    "until(long.running)\nreport(pids=executor.worker_pids)\ntime.sleep(90)")
+        p = program(
+            "executor = FuloadExecutor(2)\nlong = executor.submit(libc.usleep, 90_000_000)\n"
+            "until(long.running)\nreport(pids=executor.worker_pids)\ntime.sleep(90)"
+        )
         p.expect_pids()
         p.process.send_signal(number)
         assert p.exit() == -number

@@ -22,8 +22,24 @@ HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
 PATIENCE = 30
 
-MANNERS = ["notices", "states", "blocks", "flags", "slot headers", "slot areas", "stray", "headers", "random",
-           "zeros", "ones", "removed", "hole", "holes", "file header", "file stray"]
+MANNERS = [
+    "notices",
+    "states",
+    "blocks",
+    "flags",
+    "slot headers",
+    "slot areas",
+    "stray",
+    "headers",
+    "random",
+    "zeros",
+    "ones",
+    "removed",
+    "hole",
+    "holes",
+    "file header",
+    "file stray",
+]
 EXACT = 4  # the first of them leave arguments and results alone (a slot's header holds a number that is the result)
 COLLECTOR, HEAD, SLEEPERS, PIDS = range(4)
 GONE, STARTING, BUSY, POLLING, ASLEEP, CALLED = range(6)  # doorbell.h
@@ -33,8 +49,9 @@ GONE, STARTING, BUSY, POLLING, ASLEEP, CALLED = range(6)  # doorbell.h
 def library(tmp_path_factory):
     """The path of the library that scribbles: its offsets come from the layout."""
     path = tmp_path_factory.mktemp("scribble") / "scribble.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{CSRC}", "-o", path,
-                    HERE / "scribble.c"], check=True)
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{CSRC}", "-o", path, HERE / "scribble.c"], check=True
+    )
     return str(path)
 
 
@@ -52,8 +69,12 @@ def test_scribbling(library, manner, stress):
     """FULOAD_STRESS=N tries N times as many seeds."""
     exact = int(manner < EXACT)
     seeds = stress * (2 if exact else 1)
-    done = subprocess.run([sys.executable, str(HERE / "scribbling.py"), library, str(manner), "0", str(seeds), str(exact)],
-                          capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "scribbling.py"), library, str(manner), "0", str(seeds), str(exact)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done.stdout[-200:] + done.stderr[-4000:]
 
 
@@ -89,7 +110,9 @@ def test_a_head_that_is_no_position(functions, head, spin):
     with FuloadExecutor(2, spin=spin, slots=16) as executor:
         for round in range(3):
             assert executor.submit(functions.poke, HEAD, head).result(PATIENCE) == 1
-            assert [f.result(PATIENCE) for f in [executor.submit(pow, round, k) for k in range(40)]] == [round**k for k in range(40)]
+            assert [f.result(PATIENCE) for f in [executor.submit(pow, round, k) for k in range(40)]] == [
+                round**k for k in range(40)
+            ]
             for pid in executor.worker_pids:
                 until(lambda: sleeps(pid))
 
@@ -145,8 +168,11 @@ def punch(process):
 def cut_and_freeze():
     """How many of these are refused."""
     fd, refused = region_file("self"), 0
-    for call in (partial(os.ftruncate, fd, 0), partial(os.ftruncate, fd, 1 << 60),
-                 partial(fcntl.fcntl, fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)):
+    for call in (
+        partial(os.ftruncate, fd, 0),
+        partial(os.ftruncate, fd, 1 << 60),
+        partial(fcntl.fcntl, fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE),
+    ):
         try:
             call()
         except OSError:

@@ -169,27 +169,33 @@ def main():
 
 
 def test_a_moment_without_descriptors(program):
-    p = program(SHORT + """
+    p = program(
+        SHORT
+        + """
 def finish(held, future, executor):
     while held:
         os.close(held.pop())
     return [future.result(timeout=20), executor.submit(libc.abs, -4).result(timeout=20)]
 if __name__ == "__main__":
     main()
-""")
+"""
+    )
     assert p.expect("outcome", 60) == [3, 4]
     assert p.exit() == 0, p.errors()
 
 
 def test_no_descriptors_for_long(program):
-    p = program(SHORT + """
+    p = program(
+        SHORT
+        + """
 _workers._START_PATIENCE = 0.3
 def finish(held, future, executor):
     error = future.exception(timeout=20)
     return [type(error).__name__, str(error)]
 if __name__ == "__main__":
     main()
-""")
+"""
+    )
     name, text = p.expect("outcome", 60)
     assert name == "BrokenProcessPool" and "RLIMIT_NOFILE is 128" in text
     assert p.exit() == 0, p.errors()

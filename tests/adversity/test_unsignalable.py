@@ -123,7 +123,9 @@ signal.pause()
 def test_a_stopped_worker_that_cannot_be_killed(program):
     """The pool breaks, and says why; nobody waits for that worker. It ends when
     it goes on."""
-    p = program(REFUSING + """
+    p = program(
+        REFUSING
+        + """
 from fuload_exec import _workers
 _workers._ORDER_GRACE = 0.3
 libc.raise_ = libc["raise"]
@@ -143,7 +145,8 @@ def main():
     report(error=[type(error).__name__, str(error)], status=os.waitstatus_to_exitcode(status))
 if __name__ == "__main__":
     main()
-""")
+"""
+    )
     name, text = p.expect("error", 60)
     assert name == "BrokenProcessPool" and "pidfd_send_signal" in text and "Operation not permitted" in text
     assert p.reports()["status"] == -9

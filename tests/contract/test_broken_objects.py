@@ -337,8 +337,9 @@ class Grumpy(Exception):
         raise ErrorAtStr
 
 
-@pytest.mark.parametrize("how", [(Grumpy,), (ErrorWith, AtPickle, system_exit), (ErrorWith, AtPickle, interrupt)],
-                         ids=lambda h: h[-1].__name__)
+@pytest.mark.parametrize(
+    "how", [(Grumpy,), (ErrorWith, AtPickle, system_exit), (ErrorWith, AtPickle, interrupt)], ids=lambda h: h[-1].__name__
+)
 def test_exceptions_that_cannot_be_pickled(how, works_on):
     with FuloadExecutor(1) as executor:
         pid = executor.submit(os.getpid).result()

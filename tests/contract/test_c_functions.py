@@ -20,14 +20,69 @@ from support.ids import shown
 
 from fuload_exec import FuloadExecutor, LibraryLoadError, WorkerCrashed
 
-INTEGERS = [0, 1, -1, 2, 127, 128, 255, 256, -128, -129, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, -(2**31),
-            2**32 - 1, 2**32, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64 - 1, 2**64, 2**64 + 5, 10**40, -(10**40),
-            True, False]
+INTEGERS = [
+    0,
+    1,
+    -1,
+    2,
+    127,
+    128,
+    255,
+    256,
+    -128,
+    -129,
+    32767,
+    32768,
+    65535,
+    65536,
+    2**31 - 1,
+    2**31,
+    -(2**31),
+    2**32 - 1,
+    2**32,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    -(2**63) - 1,
+    2**64 - 1,
+    2**64,
+    2**64 + 5,
+    10**40,
+    -(10**40),
+    True,
+    False,
+]
 NAN_WITH_PAYLOAD = struct.unpack("<d", struct.pack("<Q", 0x7FF8_0000_DEAD_BEEF))[0]
 NEGATIVE_NAN = struct.unpack("<d", struct.pack("<Q", 0xFFF8_0000_0000_0001))[0]
-FLOATS = [0.0, -0.0, 1.5, -1.5, 1 / 3, math.pi, 5e-324, -5e-324, 2.2250738585072014e-308, 1e-310, 1.4e-45, 1e-46, 1e38,
-          3.4e38, 1e39, -1e39, 1.7976931348623157e308, math.inf, -math.inf, math.nan, NAN_WITH_PAYLOAD, NEGATIVE_NAN,
-          1, -7, 2**53 + 1, True, 2**64]
+FLOATS = [
+    0.0,
+    -0.0,
+    1.5,
+    -1.5,
+    1 / 3,
+    math.pi,
+    5e-324,
+    -5e-324,
+    2.2250738585072014e-308,
+    1e-310,
+    1.4e-45,
+    1e-46,
+    1e38,
+    3.4e38,
+    1e39,
+    -1e39,
+    1.7976931348623157e308,
+    math.inf,
+    -math.inf,
+    math.nan,
+    NAN_WITH_PAYLOAD,
+    NEGATIVE_NAN,
+    1,
+    -7,
+    2**53 + 1,
+    True,
+    2**64,
+]
 WRONG = ["1", b"12", None, [], 1.5j, object()]
 
 
@@ -46,9 +101,27 @@ class Parameter:
         self._as_parameter_ = value
 
 
-OBJECTS = [Index(), Float(), Parameter(5), Parameter(2.5), Parameter(b"x"), numpy.int64(9), numpy.float64(0.1),
-           numpy.float32(0.1), numpy.bool_(True), ctypes.c_int(4), ctypes.c_double(4.5), ctypes.c_char(b"c"),
-           ctypes.c_bool(True), ctypes.c_wchar("w"), ctypes.c_longdouble(0.1), bytearray(b"z"), 1.5, "é", b"q"]
+OBJECTS = [
+    Index(),
+    Float(),
+    Parameter(5),
+    Parameter(2.5),
+    Parameter(b"x"),
+    numpy.int64(9),
+    numpy.float64(0.1),
+    numpy.float32(0.1),
+    numpy.bool_(True),
+    ctypes.c_int(4),
+    ctypes.c_double(4.5),
+    ctypes.c_char(b"c"),
+    ctypes.c_bool(True),
+    ctypes.c_wchar("w"),
+    ctypes.c_longdouble(0.1),
+    bytearray(b"z"),
+    1.5,
+    "é",
+    b"q",
+]
 TYPES = {
     "bool": (ctypes.c_bool, [*INTEGERS, *FLOATS, "", "x", [], [0]]),
     "char": (ctypes.c_char, [b"\0", b"a", b"\xff", b"", b"ab", 65, 255, 256, -1, bytearray(b"a")]),
@@ -92,8 +165,11 @@ def test_every_scalar_type(c_library, name, shape):
     function = getattr(c_library, f"{shape}_{name}")
     function.restype = ctype
     function.argtypes = [ctype] if shape == "same" else [ctypes.c_byte, ctype, ctypes.c_double, ctypes.c_char]
-    calls = [(value,) if shape == "same" else (-3, value, 1e300, b"!") for value in [*values, *WRONG, *OBJECTS]
-             if name != "address" or not isinstance(value, (bytes, bytearray, str, Parameter, numpy.generic))]
+    calls = [
+        (value,) if shape == "same" else (-3, value, 1e300, b"!")
+        for value in [*values, *WRONG, *OBJECTS]
+        if name != "address" or not isinstance(value, (bytes, bytearray, str, Parameter, numpy.generic))
+    ]
     with FuloadExecutor(1) as executor:
         sent = []
         for args in calls:
@@ -143,8 +219,24 @@ def test_subclasses_of_ctypes_types(c_library):
 def test_sixteen_arguments_of_mixed_types(c_library):
     function = c_library.mixed
     c = ctypes
-    function.argtypes = [c.c_int8, c.c_double, c.c_uint16, c.c_float, c.c_int64, c.c_longdouble, c.c_uint8, c.c_double,
-                         c.c_int32, c.c_float, c.c_uint64, c.c_double, c.c_int16, c.c_bool, c.c_uint32, c.c_double]
+    function.argtypes = [
+        c.c_int8,
+        c.c_double,
+        c.c_uint16,
+        c.c_float,
+        c.c_int64,
+        c.c_longdouble,
+        c.c_uint8,
+        c.c_double,
+        c.c_int32,
+        c.c_float,
+        c.c_uint64,
+        c.c_double,
+        c.c_int16,
+        c.c_bool,
+        c.c_uint32,
+        c.c_double,
+    ]
     function.restype = c.c_double
     args = (-1, 2.5, 65535, 0.25, -(2**40), 1.5, 200, -8.0, -9, 10.5, 2**45, 12.25, -13, True, 2**31, 16.0)
     with FuloadExecutor(1) as executor:
@@ -201,9 +293,21 @@ def frozen(values) -> numpy.ndarray:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"a", b"hello", memoryview(b"hello"), memoryview(b"hello world")[3:7], memoryview(bytearray(b"abc")).toreadonly(),
-     memoryview(array.array("d", [1.5, 2.5])).toreadonly(), frozen([1, 2, 3]), frozen([[1.5, 2.5], [3.5, 4.5]]),
-     frozen(numpy.arange(0)), frozen(numpy.zeros((3, 0))), frozen(2.5), numpy.arange(20)[4:9].__array__()[1:].copy()],
+    [
+        b"",
+        b"a",
+        b"hello",
+        memoryview(b"hello"),
+        memoryview(b"hello world")[3:7],
+        memoryview(bytearray(b"abc")).toreadonly(),
+        memoryview(array.array("d", [1.5, 2.5])).toreadonly(),
+        frozen([1, 2, 3]),
+        frozen([[1.5, 2.5], [3.5, 4.5]]),
+        frozen(numpy.arange(0)),
+        frozen(numpy.zeros((3, 0))),
+        frozen(2.5),
+        numpy.arange(20)[4:9].__array__()[1:].copy(),
+    ],
     ids=shown,
 )
 def test_read_only_buffers(c_library, data):
@@ -337,8 +441,14 @@ class Either(ctypes.Union):
 
 
 UNSUPPORTED = [
-    ctypes.py_object, ctypes.POINTER(ctypes.POINTER(ctypes.c_int)), ctypes.POINTER(ctypes.c_char_p),
-    ctypes.CFUNCTYPE(ctypes.c_int), ctypes.POINTER(ctypes.CFUNCTYPE(ctypes.c_int)), Packed, Bits, Either,
+    ctypes.py_object,
+    ctypes.POINTER(ctypes.POINTER(ctypes.c_int)),
+    ctypes.POINTER(ctypes.c_char_p),
+    ctypes.CFUNCTYPE(ctypes.c_int),
+    ctypes.POINTER(ctypes.CFUNCTYPE(ctypes.c_int)),
+    Packed,
+    Bits,
+    Either,
 ]
 
 
@@ -665,8 +775,9 @@ def test_a_task_that_exits(exit_at_once, libc, code):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_crash_fails_its_own_task_alone(strlen_of_address, libc, workers, slots):
     with FuloadExecutor(workers, slots=slots) as executor:
-        futures = [executor.submit(strlen_of_address, 0x10) if i % 100 == 50 else executor.submit(libc.abs, -i)
-                   for i in range(1000)]
+        futures = [
+            executor.submit(strlen_of_address, 0x10) if i % 100 == 50 else executor.submit(libc.abs, -i) for i in range(1000)
+        ]
         for i, future in enumerate(futures):
             if i % 100 == 50:
                 assert type(future.exception()) is WorkerCrashed

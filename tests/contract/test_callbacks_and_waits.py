@@ -229,8 +229,7 @@ def test_many_threads_wait_for_many(make_executor):
             futures = [executor.submit(abs, -i) for i in range(200)]
             left = []
             threads = [threading.Thread(target=lambda: left.append(wait(futures).not_done)) for _ in range(6)]
-            threads += [threading.Thread(target=lambda: left.append(set(futures) - set(as_completed(futures))))
-                        for _ in range(2)]
+            threads += [threading.Thread(target=lambda: left.append(set(futures) - set(as_completed(futures)))) for _ in range(2)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -243,10 +242,15 @@ def test_many_threads_wait_for_many(make_executor):
 @pytest.mark.parametrize("when", [ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION])
 def test_wait_for_futures_of_several_executors(make_executor, make_gate, libm, when):
     one_gate, other_gate = make_gate(), make_gate()
-    with (make_executor(1) as one, FuloadExecutor(1) as two, ThreadPoolExecutor(1) as three,
-          FuloadExecutor(1) as four, one_gate, other_gate):
-        futures = [pool.submit(pass_gate, gate.path)
-                   for pool, gate in [(one, one_gate), (two, one_gate), (three, other_gate)]]
+    with (
+        make_executor(1) as one,
+        FuloadExecutor(1) as two,
+        ThreadPoolExecutor(1) as three,
+        FuloadExecutor(1) as four,
+        one_gate,
+        other_gate,
+    ):
+        futures = [pool.submit(pass_gate, gate.path) for pool, gate in [(one, one_gate), (two, one_gate), (three, other_gate)]]
         futures.append(four.submit(libm.cos, 0.0))
         futures[3].result()
         assert wait(futures, timeout=0, return_when=when) == ({futures[3]}, set(futures[:3]))

@@ -243,8 +243,10 @@ def test_timeouts_while_the_pool_shuts_down(pool):
 
 def test_timeouts_at_a_worker_that_dies_of_itself(pool, dice):
     executor = pool(2, timeout=0.05)
-    futures = [executor.submit(os._exit, 1) if dice.random() < 0.3 else executor.submit(time.sleep, dice.choice([0, 0.05, 1]))
-               for _ in range(30)]
+    futures = [
+        executor.submit(os._exit, 1) if dice.random() < 0.3 else executor.submit(time.sleep, dice.choice([0, 0.05, 1]))
+        for _ in range(30)
+    ]
     for future in futures:
         assert type(future.exception(PATIENCE)) in (type(None), TaskTimeout, WorkerCrashed, BrokenProcessPool)
 
@@ -275,11 +277,19 @@ def test_options_add_up(pool, tmp_path):
     assert type(plain.submit(die_if_new, str(tmp_path / "b")).exception(PATIENCE)) is WorkerCrashed
 
 
-@pytest.mark.parametrize(("options", "error"), [
-    ({"timeout": 0}, ValueError), ({"timeout": -1}, ValueError), ({"timeout": "1"}, TypeError), ({"timeout": math.nan}, ValueError),
-    ({"max_retries": -1}, ValueError), ({"max_retries": 1.5}, TypeError), ({"max_retries": None}, TypeError),
-    ({"spin": 1}, TypeError),
-])
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"timeout": 0}, ValueError),
+        ({"timeout": -1}, ValueError),
+        ({"timeout": "1"}, TypeError),
+        ({"timeout": math.nan}, ValueError),
+        ({"max_retries": -1}, ValueError),
+        ({"max_retries": 1.5}, TypeError),
+        ({"max_retries": None}, TypeError),
+        ({"spin": 1}, TypeError),
+    ],
+)
 def test_bad_options(pool, options, error):
     with pytest.raises(error, match=next(iter(options))):
         pool(1).options(**options)

@@ -54,8 +54,15 @@ def test_a_module_beside_the_program_is_found_where_the_parent_finds_it(python, 
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     if how == "PYTHONPATH":
         environment["PYTHONPATH"] = str(tmp_path)
-    done = subprocess.run([python, *command], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment,
-                          input=ASK if how == "-" else "")
+    done = subprocess.run(
+        [python, *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment,
+        input=ASK if how == "-" else "",
+    )
     assert (done.returncode, done.stderr) == (0, "")
     path, theirs, flags, their_flags = json.loads(done.stdout)
     assert theirs == [str(tmp_path) if folder == "" else folder for folder in path]
@@ -98,6 +105,7 @@ def test_a_program_that_stands_nowhere(python, tmp_path):
             print(executor.submit(abs, -1).result())
     """)
     home = str(Path(fuload_exec.__file__).parent.parent)
-    done = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=60, cwd=folder,
-                          env={**os.environ, "PYTHONPATH": home})
+    done = subprocess.run(
+        [python, "-c", program], capture_output=True, text=True, timeout=60, cwd=folder, env={**os.environ, "PYTHONPATH": home}
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

@@ -62,8 +62,14 @@ def test_pickles_and_copies(error):
 def test_what_a_crash_carries():
     error = WorkerCrashed(4711, -11, "strlen(0x10)")
     assert (error.pid, error.exitcode, error.task) == (4711, -11, "strlen(0x10)")
-    for exitcode, parts in [(-11, ["SIGSEGV", "native code"]), (-9, ["SIGKILL", "memory"]), (7, ["exit code 7"]), (0, ["exit code 0"]),
-                            (-64, ["SIGRTMAX"]), (-40, ["40"])]:
+    for exitcode, parts in [
+        (-11, ["SIGSEGV", "native code"]),
+        (-9, ["SIGKILL", "memory"]),
+        (7, ["exit code 7"]),
+        (0, ["exit code 0"]),
+        (-64, ["SIGRTMAX"]),
+        (-40, ["40"]),
+    ]:
         message = str(WorkerCrashed(4711, exitcode, "strlen(0x10)"))
         assert all(part in message for part in [*parts, "4711", "strlen(0x10)"]), message
 

@@ -50,11 +50,14 @@ both = pytest.mark.parametrize("executor", [FULOAD, STANDARD], ids=["FuloadExecu
 
 @both
 def test_what_runs_and_waits_is_finished(run, executor):
-    assert run("""
+    assert run(
+        """
         executor = make(1)
         for i in range(5):
             executor.submit(say_later, i)
-    """, executor) == (list("01234"), "", 0)
+    """,
+        executor,
+    ) == (list("01234"), "", 0)
 
 
 def test_shutdown_without_waiting_and_then_the_end(run):
@@ -80,39 +83,49 @@ def test_shutdown_that_cancels_and_then_the_end(run, wait):
 
 @both
 def test_a_future_cancelled_right_before_the_shutdown(run, executor):
-    assert run("""
+    assert run(
+        """
         executor = make(1)
         executor.submit(int).result()
         executor.submit(int).cancel()
         executor.shutdown(wait=True)
         say("done")
-    """, executor) == (["done"], "", 0)
+    """,
+        executor,
+    ) == (["done"], "", 0)
 
 
 @both
 def test_callbacks_of_what_ends_then(run, executor):
-    lines, errors, status = run("""
+    lines, errors, status = run(
+        """
         executor = make()
         for i in range(3):
             executor.submit(say_later, i).add_done_callback(lambda f: say("called " + str(f.result())))
-    """, executor)
+    """,
+        executor,
+    )
     assert (lines, errors, status) == (["0", "1", "2", "called 0", "called 1", "called 2"], "", 0)
 
 
 @both
 def test_threads_that_wait_for_results(run, executor):
-    assert run("""
+    assert run(
+        """
         executor = make()
         for i in range(3):
             future = executor.submit(say_later, i)
             threading.Thread(target=lambda future=future: say("got " + str(future.result()))).start()
         threading.Thread(target=lambda futures=[executor.submit(abs, -9)]: say("waited " + str(len(wait(futures).done)))).start()
-    """, executor) == (["0", "1", "2", "got 0", "got 1", "got 2", "waited 1"], "", 0)
+    """,
+        executor,
+    ) == (["0", "1", "2", "got 0", "got 1", "got 2", "waited 1"], "", 0)
 
 
 @both
 def test_submitting_after_the_end(run, executor):
-    lines, errors, status = run("""
+    lines, errors, status = run(
+        """
         executor = make()
         executor.submit(abs, -1).result()
         @atexit.register
@@ -121,7 +134,9 @@ def test_submitting_after_the_end(run, executor):
                 executor.submit(abs, -1)
             except RuntimeError as error:
                 say(str(error))
-    """, executor)
+    """,
+        executor,
+    )
     assert len(lines) == 1 and lines[0].startswith("cannot schedule new futures after") and (errors, status) == ("", 0)
     if executor is FULOAD:
         assert lines == ["cannot schedule new futures after interpreter shutdown"]
@@ -185,44 +200,59 @@ def test_a_thread_that_submits_all_the_time(run):
 @both
 @pytest.mark.parametrize(("ending", "status"), [("sys.exit(3)", 3), ("1 // 0", 1), ("raise KeyboardInterrupt", -2)])
 def test_leaving_a_with_block(run, executor, ending, status):
-    lines, errors, code = run(f"""
+    lines, errors, code = run(
+        f"""
         with make(1) as executor:
             for i in range(3):
                 executor.submit(say_later, i)
             {ending}
-    """, executor)
+    """,
+        executor,
+    )
     assert lines == ["0", "1", "2"] and code == status
     assert errors.count("Traceback") == (status != 3)
 
 
 @both
 def test_an_iterator_that_nobody_has_read(run, executor):
-    assert run("""
+    assert run(
+        """
         executor = make()
         results = executor.map(say_later, range(3))
-    """, executor) == (["0", "1", "2"], "", 0)
-    assert run("""
+    """,
+        executor,
+    ) == (["0", "1", "2"], "", 0)
+    assert run(
+        """
         executor = make()
         results = executor.map(say_later, range(3), chunksize=1)
         next(results)
-    """, executor) == (["0", "1", "2"], "", 0)
+    """,
+        executor,
+    ) == (["0", "1", "2"], "", 0)
 
 
 @both
 def test_a_broken_pool_at_the_end(run, executor):
-    lines, errors, status = run("""
+    lines, errors, status = run(
+        """
         executor = make()
         future = executor.submit(os._exit, 3)
-    """, executor)
+    """,
+        executor,
+    )
     assert (lines, status) == ([], 0) and "Traceback" not in errors
 
 
 @both
 def test_a_failing_initializer_at_the_end(run, executor):
-    lines, errors, status = run("""
+    lines, errors, status = run(
+        """
         executor = type(make())(1, initializer=divmod, initargs=(1, 0))
         future = executor.submit(abs, -1)
-    """, executor)
+    """,
+        executor,
+    )
     assert (lines, status) == ([], 0) and "ZeroDivisionError" in errors
 
 

@@ -81,8 +81,15 @@ def test_a_function_is_named_once():
 
 @pytest.mark.parametrize(
     ("function", "args", "result"),
-    [(decorated, (1,), ("traced", 1)), (Tools.static, (1,), ("static", 1)), (Tools.plain, (None, 1), ("NoneType", 1)),
-     (Tools.Inner.plain, (None, 1), ("inner", 1)), (math.sqrt, (4,), 2.0), (len, ("abc",), 3), (int, ("12",), 12)],
+    [
+        (decorated, (1,), ("traced", 1)),
+        (Tools.static, (1,), ("static", 1)),
+        (Tools.plain, (None, 1), ("NoneType", 1)),
+        (Tools.Inner.plain, (None, 1), ("inner", 1)),
+        (math.sqrt, (4,), 2.0),
+        (len, ("abc",), 3),
+        (int, ("12",), 12),
+    ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )
 def test_what_a_name_leads_to_is_named_once(function, args, result):
@@ -132,14 +139,17 @@ def test_redefined_under_its_name(make_module):
 
 
 def test_two_functions_of_one_name(make_module):
-    module = make_module("twins", """
+    module = make_module(
+        "twins",
+        """
         def make(n):
             def twin(): return n
             twin.__qualname__ = "twin"
             return twin
         one, other = make(1), make(2)
         twin = one
-    """)
+    """,
+    )
     with FuloadExecutor(1) as executor:
         for _ in range(3):
             assert [executor.submit(f).result() for f in (module.one, module.other)] == [1, 2]
@@ -186,11 +196,14 @@ def test_reloaded_here(make_module, tmp_path):
 
 def test_reloaded_in_the_worker(make_module, tmp_path):
     """As with the standard's pool, the next task runs the new one."""
-    module = make_module("moon", """
+    module = make_module(
+        "moon",
+        """
         import importlib, sys
         def phase(): return 'new'
         def again(): importlib.reload(sys.modules[__name__])
-    """)
+    """,
+    )
     with FuloadExecutor(1) as executor:
         assert executor.submit(module.phase).result() == "new"
         (tmp_path / "moon.py").write_text("def phase(): return 'quite full'\n")
@@ -207,8 +220,11 @@ def test_globals_are_those_of_the_worker(make_module):
 
 
 def test_a_name_that_a_module_makes_on_demand(make_module):
-    module = make_module("lazy", "def __getattr__(name):\n    if name == 'made': return f\n    raise AttributeError(name)\n"
-                         "def f(): return 5\nf.__qualname__ = 'made'\n")
+    module = make_module(
+        "lazy",
+        "def __getattr__(name):\n    if name == 'made': return f\n    raise AttributeError(name)\n"
+        "def f(): return 5\nf.__qualname__ = 'made'\n",
+    )
     with FuloadExecutor(1) as executor:
         assert [executor.submit(module.f).result() for _ in range(3)] == [5] * 3
 
@@ -224,7 +240,8 @@ def test_reducers_of_builtin_functions_are_used(monkeypatch):
 
 
 def test_a_function_of_a_program_that_changes_its_main_module(python, tmp_path):
-    (tmp_path / "program.py").write_text(textwrap.dedent("""
+    (tmp_path / "program.py").write_text(
+        textwrap.dedent("""
         import sys, types
         from fuload_exec import FuloadExecutor
 
@@ -240,18 +257,22 @@ def test_a_function_of_a_program_that_changes_its_main_module(python, tmp_path):
                 print(executor.submit(where).result(), executor.submit(other.where).result())
                 sys.modules["__main__"] = main
                 print(executor.submit(where).result())
-    """))
+    """)
+    )
     done = subprocess.run([python, "program.py"], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "('program', '__mp_main__')", "('program', '__main__') ('other', '__main__')", "('program', '__mp_main__')",
+        "('program', '__mp_main__')",
+        "('program', '__main__') ('other', '__main__')",
+        "('program', '__mp_main__')",
     ]
 
 
 def test_more_functions_than_a_pool_can_name(make_module, libm):
     """Those beyond are pickled with each task."""
-    module = make_module("many", "def make(name): exec(f'def {name}(x): return x, {name!r}', globals())\n"
-                         "for n in range(50_000): make(f'f{n}')\n")
+    module = make_module(
+        "many", "def make(name): exec(f'def {name}(x): return x, {name!r}', globals())\nfor n in range(50_000): make(f'f{n}')\n"
+    )
     functions = [getattr(module, f"f{n}") for n in range(50_000)]
     with FuloadExecutor(1, slots=64) as executor:
         futures = [executor.submit(f, n) for n, f in enumerate(functions)]
@@ -266,7 +287,7 @@ def test_functions_that_are_made_again_and_again_are_not_kept(make_module):
             assert executor.submit(module.make(), n).result() == n
         gc.collect()
         kept = [f for f in gc.get_objects() if isinstance(f, types.FunctionType) and f.__module__ == "fresh"]
-        assert {f.__name__ for f in kept} == {'make', 'f'} and len(kept) == 2
+        assert {f.__name__ for f in kept} == {"make", "f"} and len(kept) == 2
 
 
 # -- by value, because the program says so --------------------------------------------------

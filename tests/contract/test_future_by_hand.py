@@ -99,9 +99,14 @@ def test_set_running_or_notify_cancel(make_future, state, caplog):
 
 @pytest.mark.parametrize(
     ("state", "text"),
-    [("pending", "state=pending>"), ("running", "state=running>"), ("cancelled", "state=cancelled>"),
-     ("notified", "state=cancelled>"), ("failed", "state=finished raised OSError>"),
-     ("finished", "state=finished returned int>")],
+    [
+        ("pending", "state=pending>"),
+        ("running", "state=running>"),
+        ("cancelled", "state=cancelled>"),
+        ("notified", "state=cancelled>"),
+        ("failed", "state=finished raised OSError>"),
+        ("finished", "state=finished returned int>"),
+    ],
 )
 def test_repr(make_future, state, text):
     future = future_in(state, make_future)

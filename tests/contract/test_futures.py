@@ -290,8 +290,11 @@ def test_as_completed_with_a_timeout(make_executor, gate):
 
 def test_futures_of_several_executors(make_executor, libm):
     with make_executor(1) as one, FuloadExecutor(2) as two, concurrent.futures.ThreadPoolExecutor(1) as three:
-        futures = [f for i in range(20) for f in (
-            one.submit(abs, -i), two.submit(abs, -i), two.submit(libm.fabs, -float(i)), three.submit(abs, -i))]
+        futures = [
+            f
+            for i in range(20)
+            for f in (one.submit(abs, -i), two.submit(abs, -i), two.submit(libm.fabs, -float(i)), three.submit(abs, -i))
+        ]
         assert wait(futures).not_done == set()
         assert sorted(f.result() for f in as_completed(futures)) == sorted(4 * list(range(20)))
         mixed = [one.submit(abs, -1), two.submit(fail, ValueError()), three.submit(abs, -1)]

@@ -50,16 +50,21 @@ def test_without_epoll(python):
     assert run(python, NO_EPOLL) == ["1 8", "0"]
 
 
-@pytest.mark.parametrize("patch", [GEVENT.format({"select", "socket", "os"}), EVENTLET.format({"select", "socket"}),
-                                   "sys.modules['gevent.monkey'] = None"])
+@pytest.mark.parametrize(
+    "patch",
+    [GEVENT.format({"select", "socket", "os"}), EVENTLET.format({"select", "socket"}), "sys.modules['gevent.monkey'] = None"],
+)
 def test_patched_in_other_places(python, patch):
     assert run(python, patch, NO_EPOLL) == ["1 8", "0"]
 
 
-@pytest.mark.parametrize(("who", "patch", "instead"), [
-    ("gevent", GEVENT.format({"_thread", "threading"}), "gevent.monkey.patch_all(thread=False)"),
-    ("eventlet", EVENTLET.format({"thread"}), "eventlet.monkey_patch(thread=False)"),
-])
+@pytest.mark.parametrize(
+    ("who", "patch", "instead"),
+    [
+        ("gevent", GEVENT.format({"_thread", "threading"}), "gevent.monkey.patch_all(thread=False)"),
+        ("eventlet", EVENTLET.format({"thread"}), "eventlet.monkey_patch(thread=False)"),
+    ],
+)
 def test_patched_threads(python, who, patch, instead):
     told, threads = run(python, patch, NO_EPOLL)
     assert told.startswith(f"{who} has patched this program's threads") and instead in told
@@ -68,7 +73,9 @@ def test_patched_threads(python, who, patch, instead):
 
 def test_threads_that_are_patched_after_the_pool_was_made(python):
     """Its threads are started by the first task."""
-    program = RUN.format("").replace("        print(", GEVENT.format({"threading"}).replace("\n", "\n        ") + "\n        print(")
+    program = RUN.format("").replace(
+        "        print(", GEVENT.format({"threading"}).replace("\n", "\n        ") + "\n        print("
+    )
     done = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stderr == "", done.stderr
     assert done.stdout.startswith("gevent has patched this program's threads")

@@ -20,7 +20,7 @@ HOME = Path(fuload_exec.__file__).resolve().parent.parent
 NEEDED = f"{HOME}\n{Path(cloudpickle.__file__).resolve().parent.parent}\n"
 
 # What setuptools writes for an editable install, shortened.
-FINDER = '''
+FINDER = """
 import functools, pathlib, sys
 from importlib.machinery import PathFinder, ModuleSpec
 from importlib.util import spec_from_file_location
@@ -60,7 +60,7 @@ def install():
     if NAMESPACES:
         sys.path_hooks.append(_EditableNamespaceFinder._path_hook)
         sys.path.append(PATH_PLACEHOLDER)
-'''
+"""
 
 
 class Environment:
@@ -158,8 +158,19 @@ def ask(environment: Environment, fact: str, *flags: str, **variables: str):
 
 
 FLAGS = [
-    [], ["-I"], ["-S"], ["-E"], ["-s"], ["-O"], ["-OO"], ["-B"], ["-bb"],
-    ["-W", "ignore::ImportWarning"], ["-X", "utf8"], ["-X", "dev"], ["-S", "-O", "-W", "error::UserWarning"],
+    [],
+    ["-I"],
+    ["-S"],
+    ["-E"],
+    ["-s"],
+    ["-O"],
+    ["-OO"],
+    ["-B"],
+    ["-bb"],
+    ["-W", "ignore::ImportWarning"],
+    ["-X", "utf8"],
+    ["-X", "dev"],
+    ["-S", "-O", "-W", "error::UserWarning"],
 ]
 
 
@@ -269,7 +280,8 @@ def test_customization_that_only_an_editable_finder_finds(make_environment, name
 def test_an_editable_install_that_is_taken_away(environment):
     """Workers that start afterwards do without it, as every new interpreter does."""
     environment.install_editable("lab", {"lab": ""})
-    assert environment.run("""
+    assert (
+        environment.run("""
         import json, os, sys, sysconfig
         from fuload_exec import FuloadExecutor
         def look():
@@ -285,7 +297,9 @@ def test_an_editable_install_that_is_taken_away(environment):
                     os.remove(os.path.join(packages, name))
             with FuloadExecutor(1) as executor:
                 print(json.dumps(executor.submit(look).result()))
-    """) == "lab"
+    """)
+        == "lab"
+    )
 
 
 def test_threads_import_at_once_what_only_an_editable_finder_finds(environment):
@@ -323,7 +337,8 @@ def test_what_nobody_finds(environment):
 
 def test_an_editable_finder_costs_a_worker_nothing_until_it_is_needed(environment):
     environment.install_editable("lab", {"lab": ""})
-    assert environment.run("""
+    assert environment.run(
+        """
         import json
         from fuload_exec import FuloadExecutor
         loaded = "'__editable___lab_finder' in __import__('sys').modules"
@@ -332,7 +347,9 @@ def test_an_editable_finder_costs_a_worker_nothing_until_it_is_needed(environmen
                 found = [executor.submit(eval, loaded).result()]
                 executor.submit(__import__, "lab").exception()
                 print(json.dumps([*found, executor.submit(eval, loaded).result(), eval(loaded)]))
-    """, script=False) == [False, True, True]
+    """,
+        script=False,
+    ) == [False, True, True]
 
 
 @pytest.mark.parametrize("editable", [False, True], ids=["plain", "editable"])

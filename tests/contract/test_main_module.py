@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from support.ids import shown
 
-PROGRAM = '''
+PROGRAM = """
 import os, sys
 
 class Box:
@@ -40,7 +40,7 @@ def run():
 
 if __name__ == "__main__":
     run()
-'''
+"""
 FULOAD = """from fuload_exec import FuloadExecutor
     executor = FuloadExecutor(1, initializer=start, initargs=(100,))"""
 STANDARD = """import multiprocessing
@@ -189,9 +189,7 @@ def test_after_a_script_the_interpreter_is_interactive(python, tmp_path):
         "run()\nclass Box:\n    pass\n\nfrom fuload_exec import FuloadExecutor\n"
         "print(type(FuloadExecutor(1).submit(lambda: Box()).result()) is Box)\n"
     )
-    done = subprocess.run(
-        [python, "-i", "-q", "program.py"], input=typed, capture_output=True, text=True, timeout=60, cwd=tmp_path
-    )
+    done = subprocess.run([python, "-i", "-q", "program.py"], input=typed, capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert "Error" not in done.stderr and done.stdout == EXPECTED * 2 + "True\n", done.stderr
 
 
@@ -387,7 +385,8 @@ def test_profilers_and_debuggers(python, tmp_path, launcher):
 
 def test_a_main_module_that_is_replaced_while_tasks_run(python, tmp_path):
     """Results are the classes of the program that started them."""
-    (tmp_path / "program.py").write_text(textwrap.dedent("""
+    (tmp_path / "program.py").write_text(
+        textwrap.dedent("""
         import sys, types
         from fuload_exec import FuloadExecutor
 
@@ -419,7 +418,8 @@ def test_a_main_module_that_is_replaced_while_tasks_run(python, tmp_path):
                     next(errors)
                 except Broken as error:
                     print(type(error.args[0]) is Box)
-    """))
+    """)
+    )
     assert output([python, "program.py"], cwd=tmp_path) == "True\n"
 
 
@@ -452,8 +452,7 @@ def test_a_module_with_relative_imports_below_pools_below_pools(python, tmp_path
         "        else:\n"
         "            print(helper.down(kinds[:1], __import__('functools').partial(helper.import_below, kinds[1:])))\n"
     )
-    assert output([python, "-m", "package.program"], cwd=tmp_path) == \
-        "('__mp_main__', 'package', 'package.program')\n" * 3
+    assert output([python, "-m", "package.program"], cwd=tmp_path) == "('__mp_main__', 'package', 'package.program')\n" * 3
 
 
 def test_classes_and_errors_of_a_program_are_its_own_again(python, tmp_path):

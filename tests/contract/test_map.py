@@ -61,8 +61,12 @@ def test_a_bad_chunksize(make_executor, chunksize):
 
 @pytest.mark.parametrize(
     ("buffersize", "error", "text"),
-    [(0, ValueError, "buffersize must be None or > 0"), (-1, ValueError, "buffersize must be None or > 0"),
-     ("1", TypeError, "buffersize must be an integer or None"), (1.0, TypeError, "buffersize must be an integer or None")],
+    [
+        (0, ValueError, "buffersize must be None or > 0"),
+        (-1, ValueError, "buffersize must be None or > 0"),
+        ("1", TypeError, "buffersize must be an integer or None"),
+        (1.0, TypeError, "buffersize must be an integer or None"),
+    ],
 )
 def test_a_bad_buffersize(buffersize, error, text):
     """The texts are those of CPython 3.14."""
@@ -373,8 +377,9 @@ def test_an_exception_that_is_none(error, chunksize):
 def test_stop_iteration_does_not_end_the_results(make_executor, chunksize):
     """It would end a `for` without a word: it is a RuntimeError."""
     with make_executor(1) as executor:
-        results = executor.map(raise_instance_at, itertools.repeat(StopIteration(7)), itertools.repeat(0), range(4),
-                               chunksize=chunksize)
+        results = executor.map(
+            raise_instance_at, itertools.repeat(StopIteration(7)), itertools.repeat(0), range(4), chunksize=chunksize
+        )
         with pytest.raises(RuntimeError, match="StopIteration"):
             next(results)
 

@@ -139,8 +139,12 @@ NESTED = """
     "kinds",
     [
         ["fuload", "fuload", "fuload", "fuload"],
-        ["fork", "fuload"], ["spawn", "fuload"], ["forkserver", "fuload"],
-        ["fuload", "fork"], ["fuload", "spawn"], ["fuload", "forkserver"],
+        ["fork", "fuload"],
+        ["spawn", "fuload"],
+        ["forkserver", "fuload"],
+        ["fuload", "fork"],
+        ["fuload", "spawn"],
+        ["fuload", "forkserver"],
         ["fuload", "spawn", "fuload", "forkserver", "fuload"],
     ],
     ids="-".join,
@@ -273,13 +277,16 @@ def test_the_start_method(programs):
 
 def test_multiprocessing_is_not_imported_for_those_who_do_not_use_it(programs):
     """No script's main module here: workers would import it, and what it imports."""
-    out = programs.run("""
+    out = programs.run(
+        """
         if __name__ == "__main__":
             with FuloadExecutor(1) as executor:
                 executor.submit(sorted, [3, 1]).result()
                 names = executor.submit(eval, "[m for m in __import__('sys').modules if 'main' not in m]").result()
                 print([n for n in names if n.split(".")[0] in ("multiprocessing", "socket", "_socket", "subprocess")])
-    """, command=[programs.python, "-c", "exec(open('program.py').read())"])
+    """,
+        command=[programs.python, "-c", "exec(open('program.py').read())"],
+    )
     assert out == "[]\n"
 
 

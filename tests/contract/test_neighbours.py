@@ -329,9 +329,7 @@ def joblib_uses():
 @pytest.fixture(params=["list", "generator", "generator_unordered"])
 def squares(request):
     """Calls joblib in each of its ways."""
-    return lambda count: sorted(
-        joblib.Parallel(return_as=request.param)(joblib.delayed(square)(n) for n in range(count))
-    )
+    return lambda count: sorted(joblib.Parallel(return_as=request.param)(joblib.delayed(square)(n) for n in range(count)))
 
 
 def test_joblib(joblib_uses, squares):

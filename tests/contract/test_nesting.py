@@ -127,8 +127,10 @@ def test_from_many_threads(make_executor):
 def test_mapping_from_many_threads(make_executor):
     results = [None] * 6
     with make_executor(2) as executor:
-        threads = [threading.Thread(target=lambda n=n: results.__setitem__(n, list(executor.map(abs, range(-n * 10, 0)))))
-                   for n in range(6)]
+        threads = [
+            threading.Thread(target=lambda n=n: results.__setitem__(n, list(executor.map(abs, range(-n * 10, 0)))))
+            for n in range(6)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

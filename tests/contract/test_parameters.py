@@ -51,28 +51,69 @@ class NoContext:
 
 
 WRONG_TYPES = [
-    *(("mp_context", value) for value in (
-        "fork", "spawn", 3, 0, True, b"fork", ["fork"], print, object(), NoContext(), type(multiprocessing.get_context("spawn")))),
-    *((name, value)
-      for name in ("max_workers", "slots", "slot_size", "max_payload", "max_pending", "max_tasks_per_child", "max_retries")
-      for value in ("8", 8.0, True, b"8", [8], 1j)),
+    *(
+        ("mp_context", value)
+        for value in (
+            "fork",
+            "spawn",
+            3,
+            0,
+            True,
+            b"fork",
+            ["fork"],
+            print,
+            object(),
+            NoContext(),
+            type(multiprocessing.get_context("spawn")),
+        )
+    ),
+    *(
+        (name, value)
+        for name in ("max_workers", "slots", "slot_size", "max_payload", "max_pending", "max_tasks_per_child", "max_retries")
+        for value in ("8", 8.0, True, b"8", [8], 1j)
+    ),
     *(("worker", value) for value in (7, b"./my_worker", [b"./my_worker"], [7], {"./my_worker"})),
     *((name, None) for name in ("slots", "slot_size", "max_payload", "handle_sigint", "name", "initargs")),
-    *((name, value) for name in ("spin", "timeout") for value in (
-        "1", b"1", True, [1], 1j, numpy.True_, numpy.complex64(1), numpy.zeros(1), numpy.array(1.0), datetime.timedelta(1))),
+    *(
+        (name, value)
+        for name in ("spin", "timeout")
+        for value in (
+            "1",
+            b"1",
+            True,
+            [1],
+            1j,
+            numpy.True_,
+            numpy.complex64(1),
+            numpy.zeros(1),
+            numpy.array(1.0),
+            datetime.timedelta(1),
+        )
+    ),
     *((name, value) for name in ("handle_sigint", "cancel_running") for value in (0, 1, "yes", [])),
-    ("max_retries", None), ("cancel_running", None),
+    ("max_retries", None),
+    ("cancel_running", None),
     *(("env", value) for value in ("A=1", 7, [("A", "1")], {"A": 1}, {1: "A"}, {b"A": b"1"}, {"A": None})),
     *(("name", value) for value in (7, b"fuload", ["fuload"])),
     *(("initializer", value) for value in (7, "print", [print])),
     ("initargs", 7),
 ]
 WRONG_VALUES = [
-    *((name, value) for name in ("max_workers", "slots", "slot_size", "max_pending", "max_tasks_per_child") for value in (0, -1, 1 << 80)),
+    *(
+        (name, value)
+        for name in ("max_workers", "slots", "slot_size", "max_pending", "max_tasks_per_child")
+        for value in (0, -1, 1 << 80)
+    ),
     *((name, value) for name in ("max_payload", "max_retries") for value in (-1, 1 << 80)),
-    *((name, value) for name in ("spin", "timeout") for value in (
-        -1, -0.001, math.nan, math.inf, -math.inf, 1e10, 10**400, numpy.float32(-1), Decimal("NaN"), Fraction(-1, 3))),
-    ("timeout", 0), ("timeout", 0.0), ("timeout", numpy.float32(0)), ("spin", 3601),
+    *(
+        (name, value)
+        for name in ("spin", "timeout")
+        for value in (-1, -0.001, math.nan, math.inf, -math.inf, 1e10, 10**400, numpy.float32(-1), Decimal("NaN"), Fraction(-1, 3))
+    ),
+    ("timeout", 0),
+    ("timeout", 0.0),
+    ("timeout", numpy.float32(0)),
+    ("spin", 3601),
     *(("env", value) for value in ({"A=B": "1"}, {"": "1"}, {"A": "\0"}, {"A\0": "1"})),
     *(("name", value) for value in ("", "a\0b")),
     *(("worker", value) for value in ("./no_such_worker", ["./no_such_worker", "-v"], "a\0b")),
@@ -105,24 +146,38 @@ def test_a_value_out_of_range(name, value):
     assert is_told(str(caught.value), name, value), str(caught.value)
 
 
-@pytest.mark.parametrize(("parameter", "value", "said"), [
-    ("timeout", -1, "more than 0 and at most 1e+09, got -1"), ("timeout", 0, "more than 0 and at most 1e+09, got 0"),
-    ("spin", -1, "a number of seconds from 0 to 3600, got -1"), ("max_workers", 0, "max_workers must be greater than 0"),
-    ("max_workers", 5000, "from 1 to 4096, got 5000"), ("max_pending", 0, "from 1 to 2**60, got 0"),
-    ("max_payload", -1, "from 0 to 2**46, got -1"),
-    ("mp_context", "fork", "a multiprocessing context, as multiprocessing.get_context() returns one, got 'fork'"),
-])
+@pytest.mark.parametrize(
+    ("parameter", "value", "said"),
+    [
+        ("timeout", -1, "more than 0 and at most 1e+09, got -1"),
+        ("timeout", 0, "more than 0 and at most 1e+09, got 0"),
+        ("spin", -1, "a number of seconds from 0 to 3600, got -1"),
+        ("max_workers", 0, "max_workers must be greater than 0"),
+        ("max_workers", 5000, "from 1 to 4096, got 5000"),
+        ("max_pending", 0, "from 1 to 2**60, got 0"),
+        ("max_payload", -1, "from 0 to 2**46, got -1"),
+        ("mp_context", "fork", "a multiprocessing context, as multiprocessing.get_context() returns one, got 'fork'"),
+    ],
+)
 def test_what_is_allowed_is_true(parameter, value, said):
     with pytest.raises((TypeError, ValueError), match=re.escape(said)):
         FuloadExecutor(**{parameter: value})
 
 
 @pytest.mark.parametrize("value", ["1", True, [1], 1j, numpy.True_], ids=shown)
-@pytest.mark.parametrize("call", [
-    lambda e, t: e.options(timeout=t), lambda e, t: e.map(abs, [1], timeout=t), lambda e, t: e.map(libc_abs(), [1], timeout=t),
-    lambda e, t: e.submit(abs, -1).result(t), lambda e, t: e.submit(abs, -1).exception(timeout=t),
-    lambda e, t: ended(e).result(t), lambda e, t: FuloadFuture().result(t),
-], ids=["options", "map", "map C", "result", "exception", "of one that has ended", "of one made by hand"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda e, t: e.options(timeout=t),
+        lambda e, t: e.map(abs, [1], timeout=t),
+        lambda e, t: e.map(libc_abs(), [1], timeout=t),
+        lambda e, t: e.submit(abs, -1).result(t),
+        lambda e, t: e.submit(abs, -1).exception(timeout=t),
+        lambda e, t: ended(e).result(t),
+        lambda e, t: FuloadFuture().result(t),
+    ],
+    ids=["options", "map", "map C", "result", "exception", "of one that has ended", "of one made by hand"],
+)
 def test_a_timeout_of_a_wrong_type_is_named_at_the_call(call, value):
     with FuloadExecutor(1) as executor:
         with pytest.raises(TypeError, match=rf"timeout must be None or a number of seconds.*, got {re.escape(repr(value))}"):
@@ -150,7 +205,9 @@ def test_map_submits_nothing_with_a_bad_timeout(function):
         assert executor.stats().submitted == 0
 
 
-@pytest.mark.parametrize("value", [2, 2.5, numpy.float32(2), numpy.float64(2), numpy.int8(2), Fraction(5, 2), Decimal("2.5")], ids=shown)
+@pytest.mark.parametrize(
+    "value", [2, 2.5, numpy.float32(2), numpy.float64(2), numpy.int8(2), Fraction(5, 2), Decimal("2.5")], ids=shown
+)
 def test_any_real_number_is_a_timeout(value):
     with FuloadExecutor(1, timeout=value, spin=value) as executor:
         assert executor.options(timeout=value).submit(abs, -1).result(PATIENCE * value) == 1
@@ -267,8 +324,10 @@ class Wrapped:
 
 
 @pytest.mark.parametrize(
-    "context", [*map(multiprocessing.get_context, ["fork", "spawn", "forkserver", None]), multiprocessing, Wrapped(), None],
-    ids=["fork", "spawn", "forkserver", "default", "module", "wrapped", "None"])
+    "context",
+    [*map(multiprocessing.get_context, ["fork", "spawn", "forkserver", None]), multiprocessing, Wrapped(), None],
+    ids=["fork", "spawn", "forkserver", "default", "module", "wrapped", "None"],
+)
 def test_a_context_is_accepted(context):
     with FuloadExecutor(1, context) as executor:
         assert executor.submit(abs, -1).result() == 1
@@ -277,9 +336,21 @@ def test_a_context_is_accepted(context):
 @pytest.mark.parametrize(
     "options",
     [
-        {"slots": 1}, {"slots": 32768}, {"slot_size": 64}, {"slot_size": 4097}, {"slot_size": 1 << 20},
-        {"slots": 64, "max_payload": 1 << 46}, {"max_pending": 1}, {"spin": 0}, {"spin": 0.001}, {"spin": 1},
-        {"handle_sigint": False}, {"env": {}}, {"name": "x" * 1000}, {"name": "fülöad"}, {"initargs": []},
+        {"slots": 1},
+        {"slots": 32768},
+        {"slot_size": 64},
+        {"slot_size": 4097},
+        {"slot_size": 1 << 20},
+        {"slots": 64, "max_payload": 1 << 46},
+        {"max_pending": 1},
+        {"spin": 0},
+        {"spin": 0.001},
+        {"spin": 1},
+        {"handle_sigint": False},
+        {"env": {}},
+        {"name": "x" * 1000},
+        {"name": "fülöad"},
+        {"initargs": []},
         {"max_workers": 100, "slots": 2},
     ],
     ids=shown,

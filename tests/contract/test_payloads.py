@@ -36,7 +36,9 @@ def change(array):
     return array
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, lambda b: numpy.frombuffer(b, numpy.uint8)], ids=["bytes", "bytearray", "numpy"])
+@pytest.mark.parametrize(
+    "kind", [bytes, bytearray, lambda b: numpy.frombuffer(b, numpy.uint8)], ids=["bytes", "bytearray", "numpy"]
+)
 def test_sizes_around_a_slot(kind):
     data = os.urandom(4096 + 300)
     with FuloadExecutor(2, slots=8) as executor:
@@ -181,8 +183,13 @@ LIMIT = 100_000
 def test_requests_that_are_too_large(c_library):
     data = bytes(2 * LIMIT)
     with FuloadExecutor(1, max_payload=LIMIT) as executor:
-        for function, args in [(len, (data,)), (same, (numpy.zeros(2 * LIMIT, numpy.uint8),)), (len, ("x" * 2 * LIMIT,)),
-                               (c_library.digest, (data, len(data))), (lambda x: x, (data,))]:
+        for function, args in [
+            (len, (data,)),
+            (same, (numpy.zeros(2 * LIMIT, numpy.uint8),)),
+            (len, ("x" * 2 * LIMIT,)),
+            (c_library.digest, (data, len(data))),
+            (lambda x: x, (data,)),
+        ]:
             error = failure(executor, function, *args)
             assert is_told(error, 2 * LIMIT, LIMIT), repr(error)
             assert executor.submit(len, data[:1000]).result() == 1000

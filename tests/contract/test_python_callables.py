@@ -65,21 +65,75 @@ def arguments(*args, **kwargs):
 
 
 VALUES = [
-    None, True, False, Ellipsis, NotImplemented,
-    0, 1, -1, 2**31, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64, 10**100, -(10**100),
-    0.0, -0.0, 1.5, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, Celsius(1.5), 1 + 2j,
-    "", "a", "é€\U0001f600", "\0", "\ud800", "x" * 10_000, Text("t"),
-    b"", b"a\0b", b"x" * 10_000, bytearray(b""), bytearray(b"abc"),
-    (), (1,), [], [1, [2, (3,)]], {}, {"a": {1: None}}, set(), {1, 2}, frozenset({3}), range(3), slice(1, None, 2),
-    Colour.RED, Pair(1, "x"), Point(1.0, 2.0, ["a"]), collections.OrderedDict(a=1), collections.deque([1], 5),
-    datetime.datetime(2026, 1, 2, 3, 4, 5, 6), decimal.Decimal("1.10"), fractions.Fraction(1, 3), Path("a/b"),
-    int, Point, same, len, math.sqrt, ValueError("not raised", 1), b"z" * 1_000_000,
+    None,
+    True,
+    False,
+    Ellipsis,
+    NotImplemented,
+    0,
+    1,
+    -1,
+    2**31,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    -(2**63) - 1,
+    2**64,
+    10**100,
+    -(10**100),
+    0.0,
+    -0.0,
+    1.5,
+    math.inf,
+    -math.inf,
+    5e-324,
+    1.7976931348623157e308,
+    Celsius(1.5),
+    1 + 2j,
+    "",
+    "a",
+    "é€\U0001f600",
+    "\0",
+    "\ud800",
+    "x" * 10_000,
+    Text("t"),
+    b"",
+    b"a\0b",
+    b"x" * 10_000,
+    bytearray(b""),
+    bytearray(b"abc"),
+    (),
+    (1,),
+    [],
+    [1, [2, (3,)]],
+    {},
+    {"a": {1: None}},
+    set(),
+    {1, 2},
+    frozenset({3}),
+    range(3),
+    slice(1, None, 2),
+    Colour.RED,
+    Pair(1, "x"),
+    Point(1.0, 2.0, ["a"]),
+    collections.OrderedDict(a=1),
+    collections.deque([1], 5),
+    datetime.datetime(2026, 1, 2, 3, 4, 5, 6),
+    decimal.Decimal("1.10"),
+    fractions.Fraction(1, 3),
+    Path("a/b"),
+    int,
+    Point,
+    same,
+    len,
+    math.sqrt,
+    ValueError("not raised", 1),
+    b"z" * 1_000_000,
 ]
 
 
 def alike(one, other) -> bool:
-    return type(one) is type(other) and repr(one) == repr(other) and (
-        one == other or isinstance(one, BaseException))
+    return type(one) is type(other) and repr(one) == repr(other) and (one == other or isinstance(one, BaseException))
 
 
 def test_values_there_and_back(make_executor):
@@ -113,10 +167,22 @@ def test_a_result_is_one_object(make_executor):
 
 @pytest.mark.parametrize(
     "array",
-    [numpy.arange(10), numpy.zeros(0), numpy.array(2.5), numpy.zeros((0, 3)), numpy.arange(12.0).reshape(3, 4),
-     numpy.asfortranarray(numpy.arange(12.0).reshape(3, 4)), numpy.arange(20)[::3], numpy.array([True, False]),
-     numpy.array(["a", "bcd"]), numpy.array([(1, 2.5)], dtype="i4,f8"), numpy.array([None, "x"], dtype=object),
-     numpy.array(["2026-01-01"], dtype="M8[D]"), numpy.float32(1.5), numpy.int64(7)],
+    [
+        numpy.arange(10),
+        numpy.zeros(0),
+        numpy.array(2.5),
+        numpy.zeros((0, 3)),
+        numpy.arange(12.0).reshape(3, 4),
+        numpy.asfortranarray(numpy.arange(12.0).reshape(3, 4)),
+        numpy.arange(20)[::3],
+        numpy.array([True, False]),
+        numpy.array(["a", "bcd"]),
+        numpy.array([(1, 2.5)], dtype="i4,f8"),
+        numpy.array([None, "x"], dtype=object),
+        numpy.array(["2026-01-01"], dtype="M8[D]"),
+        numpy.float32(1.5),
+        numpy.int64(7),
+    ],
     ids=lambda a: f"{a.dtype}{a.shape}",
 )
 def test_numpy_values(make_executor, array):
@@ -135,7 +201,9 @@ def test_positional_and_keyword_arguments(make_executor):
         assert executor.submit(arguments, 0, **given).result() == ((0,), given)
         assert list(executor.submit(arguments, z=1, a=2).result()[1]) == ["z", "a"]
         assert executor.submit(arguments, *range(300), **{f"k{i}": i for i in range(300)}).result() == (
-            tuple(range(300)), {f"k{i}": i for i in range(300)})
+            tuple(range(300)),
+            {f"k{i}": i for i in range(300)},
+        )
 
 
 def test_submit_without_a_function(make_executor):
@@ -168,11 +236,23 @@ class Adder:
 def test_every_kind_of_callable(make_executor):
     with make_executor(1) as executor:
         for callable_, args, result in [
-            (math.sqrt, (4,), 2.0), (len, ("abc",), 3), (int, ("12",), 12), (dict, ([("a", 1)],), {"a": 1}),
-            (Point, (1, 2), Point(1, 2)), (operator.itemgetter(1), ("abc",), "b"), (functools.partial(pow, 2), (5,), 32),
-            (Adder(3), (4,), 7), (Adder(3).method, (4,), 7), (Adder.class_method, (4,), ("Adder", 4)),
-            (Adder.static_method, (4,), 4), ("abc".upper, (), "ABC"), ([3, 1].__len__, (), 2), (str.upper, ("a",), "A"),
-            (numpy.sqrt, (4.0,), 2.0), (operator.methodcaller("upper"), ("a",), "A"), (same, (1,), 1),
+            (math.sqrt, (4,), 2.0),
+            (len, ("abc",), 3),
+            (int, ("12",), 12),
+            (dict, ([("a", 1)],), {"a": 1}),
+            (Point, (1, 2), Point(1, 2)),
+            (operator.itemgetter(1), ("abc",), "b"),
+            (functools.partial(pow, 2), (5,), 32),
+            (Adder(3), (4,), 7),
+            (Adder(3).method, (4,), 7),
+            (Adder.class_method, (4,), ("Adder", 4)),
+            (Adder.static_method, (4,), 4),
+            ("abc".upper, (), "ABC"),
+            ([3, 1].__len__, (), 2),
+            (str.upper, ("a",), "A"),
+            (numpy.sqrt, (4.0,), 2.0),
+            (operator.methodcaller("upper"), ("a",), "A"),
+            (same, (1,), 1),
         ]:
             assert executor.submit(callable_, *args).result() == result, callable_
 
@@ -268,8 +348,18 @@ def fail_in_context():
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("bad", 1), KeyError("k"), OSError(2, "No such file", "x"), UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
-     StopIteration(5), AssertionError(), Custom(3, detail="d"), TimeoutError("t"), MemoryError(), RecursionError("deep")],
+    [
+        ValueError("bad", 1),
+        KeyError("k"),
+        OSError(2, "No such file", "x"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
+        StopIteration(5),
+        AssertionError(),
+        Custom(3, detail="d"),
+        TimeoutError("t"),
+        MemoryError(),
+        RecursionError("deep"),
+    ],
     ids=shown,
 )
 def test_an_exception_arrives_as_itself(make_executor, error):
@@ -456,12 +546,14 @@ def test_a_function_of_a_module_that_the_worker_cannot_import(tmp_path):
 
 @pytest.mark.parametrize(
     ("task", "args", "kwargs", "part"),
-    [(same, [threading.Lock], {}, r"argument 1 of same\(\) \(lock\)"),
-     (arguments, [int, lambda: [threading.Lock()]], {}, r"argument 2 of arguments\(\) \(list\)"),
-     (arguments, [int], {"key": threading.Lock}, r"argument 'key' of arguments\(\) \(lock\)"),
-     (functools.partial(same, threading.Lock()), [], {}, r"the function partial\(\)"),
-     (arguments, [lambda: (i for i in ())], {}, r"argument 1 of arguments\(\) \(generator\).*; a list of what it yields can"),
-     (arguments, [lambda: sys.stdout], {}, r"argument 1 of arguments\(\)")],
+    [
+        (same, [threading.Lock], {}, r"argument 1 of same\(\) \(lock\)"),
+        (arguments, [int, lambda: [threading.Lock()]], {}, r"argument 2 of arguments\(\) \(list\)"),
+        (arguments, [int], {"key": threading.Lock}, r"argument 'key' of arguments\(\) \(lock\)"),
+        (functools.partial(same, threading.Lock()), [], {}, r"the function partial\(\)"),
+        (arguments, [lambda: (i for i in ())], {}, r"argument 1 of arguments\(\) \(generator\).*; a list of what it yields can"),
+        (arguments, [lambda: sys.stdout], {}, r"argument 1 of arguments\(\)"),
+    ],
 )
 def test_what_cannot_be_pickled_is_named(task, args, kwargs, part):
     """The class of the error stays; what pickle has said, too."""
@@ -658,5 +750,3 @@ def test_a_failing_initializer_is_logged(tmp_path, caplog):
 def test_an_initializer_that_cannot_be_pickled():
     with FuloadExecutor(1, initializer=same, initargs=(threading.Lock(),)) as executor:
         assert isinstance(outcome(executor, same, 1), (*PICKLING, BrokenProcessPool))
-
-

@@ -39,8 +39,14 @@ def test_arguments_and_callables_here(make_executor, no_collection):
     with make_executor(1) as executor:
         canaries = [Canary() for _ in range(6)]
         one, two, three, four, five, six = canaries
-        futures = [executor.submit(id, one), executor.submit(Canary.method, self=two), executor.submit(three.method),
-                   executor.submit(four), executor.submit(functools.partial(id, five)), executor.submit(id, [six])]
+        futures = [
+            executor.submit(id, one),
+            executor.submit(Canary.method, self=two),
+            executor.submit(three.method),
+            executor.submit(four),
+            executor.submit(functools.partial(id, five)),
+            executor.submit(id, [six]),
+        ]
         seen = [weakref.ref(c) for c in canaries]
         wait(futures)
         executor.submit(abs, -1).result()  # the standard's threads let go of the last one
@@ -249,7 +255,8 @@ def test_a_result_and_an_exception_go_at_once(tmp_path):
         executor.submit(stop_collecting).result()
         pid = executor.submit(os.getpid).result()
         for name, fn, argument in [
-            ("result", Farewell, tmp_path / "result"), ("inner", farewells, [tmp_path / "inner"]),
+            ("result", Farewell, tmp_path / "result"),
+            ("inner", farewells, [tmp_path / "inner"]),
             ("exception", fail_with_farewell, tmp_path / "exception"),
         ]:
             wait([executor.submit(fn, argument)])

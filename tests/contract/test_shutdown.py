@@ -168,8 +168,10 @@ if __name__ == "__main__":
         executor.submit(work, os.getcwd() + "/done", i)
 """
 FULOAD = "from fuload_exec import FuloadExecutor\ndef make(): return FuloadExecutor(2)"
-STANDARD = ("import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor\n"
-            "def make(): return ProcessPoolExecutor(2, multiprocessing.get_context('fork'))")
+STANDARD = (
+    "import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor\n"
+    "def make(): return ProcessPoolExecutor(2, multiprocessing.get_context('fork'))"
+)
 
 
 @pytest.mark.parametrize("executor", [FULOAD, STANDARD], ids=["FuloadExecutor", "ProcessPoolExecutor"])

@@ -33,7 +33,14 @@ def test_a_pool_without_tasks():
     with FuloadExecutor(3) as executor:
         stats = executor.stats()
         assert type(stats) is PoolStats
-        assert (stats.workers, stats.submitted, stats.completed, stats.failed, stats.cancelled, stats.retried) == ((), 0, 0, 0, 0, 0)
+        assert (stats.workers, stats.submitted, stats.completed, stats.failed, stats.cancelled, stats.retried) == (
+            (),
+            0,
+            0,
+            0,
+            0,
+            0,
+        )
         assert (stats.queued, stats.unfinished, stats.run_seconds, stats.wait_seconds) == (0, 0, 0, 0)
         assert executor.worker_pids == [] and executor.max_workers == 3
 

@@ -258,10 +258,16 @@ def test_a_wrong_value(power, executor, wrong):
     assert list(executor.map(power, XS, YS)) == EXPECTED
 
 
-@pytest.mark.parametrize("values", [
-    numpy.array(["a"]), numpy.array(["2020-01-01"], "M8[D]"), numpy.zeros((2, 2)),
-    numpy.zeros(2, [("a", "f8")]),
-], ids=["text", "dates", "two dimensions", "records"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        numpy.array(["a"]),
+        numpy.array(["2020-01-01"], "M8[D]"),
+        numpy.zeros((2, 2)),
+        numpy.zeros(2, [("a", "f8")]),
+    ],
+    ids=["text", "dates", "two dimensions", "records"],
+)
 def test_arrays_that_do_not_convert(power, executor, values):
     with pytest.raises(TypeError, match=r"pow\(\): argument 1 \(c_double\)"):
         executor.map(power, values, [1.0])

@@ -216,13 +216,22 @@ def test_too_much_for_the_pool(invert, size):
 # -- what is refused -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("data", [
-    memoryview(bytearray(b"abcdef"))[::2], memoryview(b"abcdef")[::-1], numpy.zeros((3, 4)).T, numpy.zeros((4, 4))[:, 1],
-    numpy.zeros(9)[::-1],
-], ids=["strided", "reversed", "transposed", "column", "reversed array"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        memoryview(bytearray(b"abcdef"))[::2],
+        memoryview(b"abcdef")[::-1],
+        numpy.zeros((3, 4)).T,
+        numpy.zeros((4, 4))[:, 1],
+        numpy.zeros(9)[::-1],
+    ],
+    ids=["strided", "reversed", "transposed", "column", "reversed array"],
+)
 def test_what_is_not_contiguous(invert, digest, executor, data):
     for function in (invert, digest):
-        with pytest.raises(TypeError, match=rf"{function.__name__}\(\): argument 1 \(c_void_p\).*C-contiguous.*got {type(data).__name__}"):
+        with pytest.raises(
+            TypeError, match=rf"{function.__name__}\(\): argument 1 \(c_void_p\).*C-contiguous.*got {type(data).__name__}"
+        ):
             executor.submit(function, data, 0)
 
 

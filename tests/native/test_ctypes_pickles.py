@@ -82,9 +82,15 @@ def test_a_library_around_a_function_that_goes_by_value(executor, libm):
 
 @pytest.mark.parametrize(
     "argtypes",
-    [None, [], [ctypes.c_int, ctypes.c_char_p], [ctypes.POINTER(ctypes.c_double), ctypes.c_double * 3],
-     [ctypes.POINTER(ctypes.POINTER(ctypes.c_int))], [numpy.ctypeslib.ndpointer(dtype="f8", ndim=2, flags="C")],
-     [ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p), ctypes.py_object]],
+    [
+        None,
+        [],
+        [ctypes.c_int, ctypes.c_char_p],
+        [ctypes.POINTER(ctypes.c_double), ctypes.c_double * 3],
+        [ctypes.POINTER(ctypes.POINTER(ctypes.c_int))],
+        [numpy.ctypeslib.ndpointer(dtype="f8", ndim=2, flags="C")],
+        [ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p), ctypes.py_object],
+    ],
     ids=shown,
 )
 def test_declarations_go_along(executor, argtypes):
@@ -162,11 +168,15 @@ def test_initargs(libm):
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(lambda: ctypes.CFUNCTYPE(ctypes.c_int)(int), "stands for a Python function of this process"),
-     (lambda: ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p).value),
-      "made from an address"),
-     (lambda: ctypes.cast(ctypes.CDLL(None).getpid, ctypes.CFUNCTYPE(ctypes.c_int)), "take it from the library"),
-     (lambda: ctypes.CFUNCTYPE(ctypes.c_int)(("getpid", ctypes.CDLL(None))), "take it from the library")],
+    [
+        (lambda: ctypes.CFUNCTYPE(ctypes.c_int)(int), "stands for a Python function of this process"),
+        (
+            lambda: ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p).value),
+            "made from an address",
+        ),
+        (lambda: ctypes.cast(ctypes.CDLL(None).getpid, ctypes.CFUNCTYPE(ctypes.c_int)), "take it from the library"),
+        (lambda: ctypes.CFUNCTYPE(ctypes.c_int)(("getpid", ctypes.CDLL(None))), "take it from the library"),
+    ],
     ids=["callback", "address", "cast", "prototype"],
 )
 def test_what_cannot_cross(executor, make, said):

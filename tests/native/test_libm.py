@@ -30,10 +30,46 @@ MIXED = {
     "powl": (ctypes.c_longdouble, [ctypes.c_longdouble] * 2),
 }
 EDGES = [
-    0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5, 2.5, 2.0, -2.0, 3.0, math.pi, -math.pi, math.e, 10.0, 100.5, 170.6, 710.0,
-    -745.2, 1e15, 2.0**52 + 0.5, 2.0**53, 1e22, 1e300, -1e300, 1e-10, 1e-300, 5e-324, -5e-324, 2.2250738585072014e-308,
-    1.7976931348623157e308, -1.7976931348623157e308, math.inf, -math.inf, math.nan, double_of(0x7FF8_0000_DEAD_BEEF),
-    double_of(0xFFF8_0000_0000_0001), 1 - 2**-53, 1 + 2**-52,
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    1.5,
+    -1.5,
+    2.5,
+    2.0,
+    -2.0,
+    3.0,
+    math.pi,
+    -math.pi,
+    math.e,
+    10.0,
+    100.5,
+    170.6,
+    710.0,
+    -745.2,
+    1e15,
+    2.0**52 + 0.5,
+    2.0**53,
+    1e22,
+    1e300,
+    -1e300,
+    1e-10,
+    1e-300,
+    5e-324,
+    -5e-324,
+    2.2250738585072014e-308,
+    1.7976931348623157e308,
+    -1.7976931348623157e308,
+    math.inf,
+    -math.inf,
+    math.nan,
+    double_of(0x7FF8_0000_DEAD_BEEF),
+    double_of(0xFFF8_0000_0000_0001),
+    1 - 2**-53,
+    1 + 2**-52,
 ]
 FEW = [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -3.0, 1e300, 5e-324, math.inf, -math.inf, math.nan]
 
@@ -74,7 +110,9 @@ def test_functions_of_one_double(libm):
 
 def test_functions_of_two_doubles(libm):
     for name in names_there(libm, TWO):
-        check_all(declared(libm, name, ctypes.c_double, [ctypes.c_double] * 2), list(itertools.product(EDGES[:20] + EDGES[-8:], FEW)))
+        check_all(
+            declared(libm, name, ctypes.c_double, [ctypes.c_double] * 2), list(itertools.product(EDGES[:20] + EDGES[-8:], FEW))
+        )
 
 
 @pytest.mark.parametrize("name", MIXED)

@@ -210,8 +210,9 @@ def test_a_library_that_finds_others_beside_itself(tmp_path, compile_library, ex
     (tmp_path / "lib").mkdir()
     compile_library(tmp_path / "lib/libinner.so", ANSWER % 1, "-Wl,-soname,libinner.so")
     outer = "int answer(int); int twice(int x) { return 2 * answer(x); }\n"
-    path = compile_library(tmp_path / "lib/libouter.so", outer, f"-L{tmp_path}/lib", "-Wl,--no-as-needed", "-linner",
-                           "-Wl,-rpath,$ORIGIN")
+    path = compile_library(
+        tmp_path / "lib/libouter.so", outer, f"-L{tmp_path}/lib", "-Wl,--no-as-needed", "-linner", "-Wl,-rpath,$ORIGIN"
+    )
     library = c.CDLL(str(path))
     for name, expected in (("twice", 4), ("answer", 2)):
         function = library[name]

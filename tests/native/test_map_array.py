@@ -27,8 +27,12 @@ def power():
 
 
 def equal(found, expected):
-    return (type(found) is numpy.ndarray and found.dtype == expected.dtype and found.shape == expected.shape
-            and found.tobytes() == expected.tobytes())
+    return (
+        type(found) is numpy.ndarray
+        and found.dtype == expected.dtype
+        and found.shape == expected.shape
+        and found.tobytes() == expected.tobytes()
+    )
 
 
 @given(data=st.binary(max_size=4000))
@@ -50,12 +54,27 @@ def test_sizes(declare, workers, count):
 
 A, B = numpy.arange(12.0).reshape(3, 4), numpy.arange(4.0)
 BROADCAST = {
-    "two arrays": (A, A / 4), "a row": (A, B), "a column": (A, A[:, :1]), "scalars": (2.0, 3), "a scalar and an array": (2, B),
-    "no dimensions": (numpy.array(2.0), B), "none at all": (numpy.array(2.0), numpy.array(3.0)), "lists": ([1, 2, 3], [[1], [2]]),
-    "strided": (A[:, ::2], 2.0), "transposed": (A.T, 2), "reversed": (A[::-1], A[:, ::-1] / 3), "empty": (numpy.zeros((0, 3)), 1.0),
-    "Fortran": (numpy.asfortranarray(A), A), "a broadcast view": (numpy.broadcast_to(B, (5, 4)), 2.0), "one item": ([3.0], [[2.0]]),
-    "float32": (A.astype("f4"), 2.0), "integers": (numpy.arange(5), numpy.int8(2)), "bools": (numpy.array([True, False]), 2),
-    "big-endian": (A.astype(">f8"), 2.0), "ranges": (range(4), range(4)), "bytes in between": (B, True),
+    "two arrays": (A, A / 4),
+    "a row": (A, B),
+    "a column": (A, A[:, :1]),
+    "scalars": (2.0, 3),
+    "a scalar and an array": (2, B),
+    "no dimensions": (numpy.array(2.0), B),
+    "none at all": (numpy.array(2.0), numpy.array(3.0)),
+    "lists": ([1, 2, 3], [[1], [2]]),
+    "strided": (A[:, ::2], 2.0),
+    "transposed": (A.T, 2),
+    "reversed": (A[::-1], A[:, ::-1] / 3),
+    "empty": (numpy.zeros((0, 3)), 1.0),
+    "Fortran": (numpy.asfortranarray(A), A),
+    "a broadcast view": (numpy.broadcast_to(B, (5, 4)), 2.0),
+    "one item": ([3.0], [[2.0]]),
+    "float32": (A.astype("f4"), 2.0),
+    "integers": (numpy.arange(5), numpy.int8(2)),
+    "bools": (numpy.array([True, False]), 2),
+    "big-endian": (A.astype(">f8"), 2.0),
+    "ranges": (range(4), range(4)),
+    "bytes in between": (B, True),
 }
 
 
@@ -90,7 +109,9 @@ def test_several_integer_types(declare, executor):
 def test_floats(declare, executor):
     values = numpy.linspace(-1, 1, 1001, dtype="f4")
     assert equal(executor.map_array(declare("halve", c.c_float, c.c_float), values), values / numpy.float32(2))
-    assert equal(executor.map_array(declare("halve", c.c_float, c.c_float), 0.1), numpy.array(numpy.float32(0.1) / numpy.float32(2)))
+    assert equal(
+        executor.map_array(declare("halve", c.c_float, c.c_float), 0.1), numpy.array(numpy.float32(0.1) / numpy.float32(2))
+    )
 
 
 def test_long_doubles(declare, executor):
@@ -181,10 +202,35 @@ def read_only():
     return made
 
 
-@pytest.mark.parametrize("out", [
-    numpy.empty((3, 4), "f4"), numpy.empty((3, 4), "i8"), numpy.empty((3, 4), ">f8"), numpy.empty((4, 3)), numpy.empty(12),
-    numpy.empty((1, 3, 4)), numpy.empty((4, 3)).T, numpy.empty((3, 8))[:, ::2], read_only(), bytearray(96), [0.0] * 12,
-], ids=["float32", "int64", "big-endian", "shape", "flat", "more dimensions", "transposed", "strided", "read-only", "bytearray", "list"])
+@pytest.mark.parametrize(
+    "out",
+    [
+        numpy.empty((3, 4), "f4"),
+        numpy.empty((3, 4), "i8"),
+        numpy.empty((3, 4), ">f8"),
+        numpy.empty((4, 3)),
+        numpy.empty(12),
+        numpy.empty((1, 3, 4)),
+        numpy.empty((4, 3)).T,
+        numpy.empty((3, 8))[:, ::2],
+        read_only(),
+        bytearray(96),
+        [0.0] * 12,
+    ],
+    ids=[
+        "float32",
+        "int64",
+        "big-endian",
+        "shape",
+        "flat",
+        "more dimensions",
+        "transposed",
+        "strided",
+        "read-only",
+        "bytearray",
+        "list",
+    ],
+)
 def test_what_cannot_be_out(power, executor, out):
     with pytest.raises(ValueError, match=r"out must be .*(float64|C-contiguous|writable)"):
         executor.map_array(power, A, 2, out=out)
@@ -194,12 +240,22 @@ def test_what_cannot_be_out(power, executor, out):
 # -- errors ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("ctype", "name", "values"), [
-    (c.c_int32, "same_int32", numpy.array([0.5])), (c.c_int32, "same_int32", 0.5), (c.c_double, "same_double", numpy.array([1j])),
-    (c.c_double, "same_double", "text"), (c.c_double, "same_double", ["1"]), (c.c_double, "same_double", None),
-    (c.c_double, "same_double", numpy.array(["2020-01-01"], "M8[D]")), (c.c_bool, "same_bool", numpy.array([2])),
-    (c.c_uint32, "same_uint32", numpy.array([-1])), (c.c_double, "same_double", numpy.array([object()])),
-], ids=shown)
+@pytest.mark.parametrize(
+    ("ctype", "name", "values"),
+    [
+        (c.c_int32, "same_int32", numpy.array([0.5])),
+        (c.c_int32, "same_int32", 0.5),
+        (c.c_double, "same_double", numpy.array([1j])),
+        (c.c_double, "same_double", "text"),
+        (c.c_double, "same_double", ["1"]),
+        (c.c_double, "same_double", None),
+        (c.c_double, "same_double", numpy.array(["2020-01-01"], "M8[D]")),
+        (c.c_bool, "same_bool", numpy.array([2])),
+        (c.c_uint32, "same_uint32", numpy.array([-1])),
+        (c.c_double, "same_double", numpy.array([object()])),
+    ],
+    ids=shown,
+)
 def test_items_that_do_not_convert(declare, executor, ctype, name, values):
     with pytest.raises(TypeError, match=rf"{name}\(\).*argument 1"):
         executor.map_array(declare(name, ctype, ctype), values)
@@ -219,9 +275,14 @@ def test_a_wrong_number_of_arrays(power, executor, count):
 
 def test_functions_that_cannot_be_mapped(declare, executor):
     refused = [
-        declare("nothing", None, c.c_double), declare("same_text", c.c_char_p, c.c_char_p),
-        declare("invert", None, c.c_void_p, c.c_size_t), declare("same_char", c.c_char, c.c_char), abs, len,
-        declare("same_int32", str, c.c_int), declare("add_int", c.c_int, c.c_int, c.c_int, errcheck=lambda r, f, a: r),
+        declare("nothing", None, c.c_double),
+        declare("same_text", c.c_char_p, c.c_char_p),
+        declare("invert", None, c.c_void_p, c.c_size_t),
+        declare("same_char", c.c_char, c.c_char),
+        abs,
+        len,
+        declare("same_int32", str, c.c_int),
+        declare("add_int", c.c_int, c.c_int, c.c_int, errcheck=lambda r, f, a: r),
     ]
     for function in refused:
         with pytest.raises(TypeError, match=rf"{function.__name__}.*C function of numbers"):
@@ -331,6 +392,7 @@ def test_a_matrix_as_out(power, executor):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_handler_that_raises(declare):
     """Whenever it does: nothing of the call is under way afterwards."""
+
     class Stop(Exception):
         pass
 

@@ -35,8 +35,9 @@ def test_as_a_number(power, executor, value):
         executor.map(power, [2.0], [value])
 
 
-@pytest.mark.parametrize("value", [MASKED, numpy.ma.masked, [MASKED, MASKED], (1.0, numpy.ma.masked, 2.0)],
-                         ids=["masked", "constant", "list", "tuple"])
+@pytest.mark.parametrize(
+    "value", [MASKED, numpy.ma.masked, [MASKED, MASKED], (1.0, numpy.ma.masked, 2.0)], ids=["masked", "constant", "list", "tuple"]
+)
 def test_map_array(power, executor, value):
     with pytest.raises(TypeError, match=rf"^pow\(\): argument 1 {TOLD}"):
         executor.map_array(power, value, 2.0)

@@ -29,8 +29,9 @@ def test_submitted_and_called_here(executor):
     assert executor.map_array(POW, [1, 2, 3], 2).tolist() == [1.0, 4.0, 9.0]
 
 
-@pytest.mark.parametrize("make", [lambda f: pickle.loads(pickle.dumps(f)), copy.copy, copy.deepcopy,
-                                  lambda f: pickle.loads(pickle.dumps(f, 0))])
+@pytest.mark.parametrize(
+    "make", [lambda f: pickle.loads(pickle.dumps(f)), copy.copy, copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f, 0))]
+)
 def test_copies(executor, make):
     POW(1.0, 1.0)  # what it has opened here does not go along
     made = make(POW)
@@ -143,15 +144,19 @@ def test_a_library_that_cannot_be_loaded(executor):
 COS = {"library": "libm.so.6", "name": "cos", "restype": c.c_double, "argtypes": [c.c_double], "use_errno": False}
 
 
-@pytest.mark.parametrize(("name", "value", "error"), [
-    *(("library", value, TypeError) for value in (None, 5, 1.5, ["libm.so.6"], c.CDLL("libm.so.6"))),
-    *(("library", value, ValueError) for value in ("", "libm\0.so.6")),
-    *(("name", value, TypeError) for value in (None, 5, b"cos", ["cos"])),
-    *(("name", value, ValueError) for value in ("", "cos\0sin")),
-    *(("restype", value, TypeError) for value in (float, int, str, bytes, bool, "double", 5, c.c_double(1), [c.c_double])),
-    *(("argtypes", value, TypeError) for value in (None, 5, c.c_double, float, "double", b"d", c.c_double(1))),
-    *(("use_errno", value, TypeError) for value in (None, 0, 1, "yes")),
-], ids=shown)
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        *(("library", value, TypeError) for value in (None, 5, 1.5, ["libm.so.6"], c.CDLL("libm.so.6"))),
+        *(("library", value, ValueError) for value in ("", "libm\0.so.6")),
+        *(("name", value, TypeError) for value in (None, 5, b"cos", ["cos"])),
+        *(("name", value, ValueError) for value in ("", "cos\0sin")),
+        *(("restype", value, TypeError) for value in (float, int, str, bytes, bool, "double", 5, c.c_double(1), [c.c_double])),
+        *(("argtypes", value, TypeError) for value in (None, 5, c.c_double, float, "double", b"d", c.c_double(1))),
+        *(("use_errno", value, TypeError) for value in (None, 0, 1, "yes")),
+    ],
+    ids=shown,
+)
 def test_a_bad_argument_is_named_at_once(name, value, error):
     with pytest.raises(error, match=rf"\b{name} must .*got {re.escape(repr(value))}"):
         NativeFunction(**{**COS, name: value})
@@ -163,7 +168,9 @@ def test_a_bad_item_of_argtypes_is_named_at_once(wrong):
         NativeFunction("libm.so.6", "pow", c.c_double, [c.c_double, wrong])
 
 
-@pytest.mark.parametrize("argtypes", [[c.c_double], (c.c_double,), iter([c.c_double]), {c.c_double: 1}], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "argtypes", [[c.c_double], (c.c_double,), iter([c.c_double]), {c.c_double: 1}], ids=lambda v: type(v).__name__
+)
 @pytest.mark.parametrize("library", ["libm.so.6", b"libm.so.6", pathlib.Path("libm.so.6")], ids=shown)
 def test_what_a_function_may_be_made_of(library, argtypes):
     assert NativeFunction(library, "cos", c.c_double, copy.copy(argtypes))(0.0) == 1.0
@@ -178,11 +185,20 @@ def test_results_converted_by_a_callable(executor, declare):
     assert NativeFunction("libc.so.6", "labs", lambda n: n + 1, [c.c_long])(-5) == 6
 
 
-@pytest.mark.parametrize(("library", "name", "error", "named"), [
-    (3, "a", TypeError, "library"), (["x.so"], "a", TypeError, "library"), ("", "a", ValueError, "library"),
-    ("x\0.so", "a", ValueError, "library"), ("x.so", None, TypeError, "name"), ("x.so", b"a", TypeError, "name"),
-    ("x.so", "", ValueError, "name"), ("x.so", "a\0", ValueError, "name"), (None, "", ValueError, "name"),
-])
+@pytest.mark.parametrize(
+    ("library", "name", "error", "named"),
+    [
+        (3, "a", TypeError, "library"),
+        (["x.so"], "a", TypeError, "library"),
+        ("", "a", ValueError, "library"),
+        ("x\0.so", "a", ValueError, "library"),
+        ("x.so", None, TypeError, "name"),
+        ("x.so", b"a", TypeError, "name"),
+        ("x.so", "", ValueError, "name"),
+        ("x.so", "a\0", ValueError, "name"),
+        (None, "", ValueError, "name"),
+    ],
+)
 def test_a_bad_argument_of_a_task(library, name, error, named):
     value = library if named == "library" else name
     with pytest.raises(error, match=rf"\b{named} must .*got {re.escape(repr(value))}"):
@@ -214,8 +230,17 @@ FREXP = NativeFunction("libm.so.6", "frexp", c.c_double, [c.c_double, c.POINTER(
 def pointer_types():
     from numpy.ctypeslib import ndpointer
 
-    return [c.POINTER(c.c_int), c.c_int * 3, c.c_char * 2 * 3, c.POINTER(Point), Point * 2, c.POINTER(c.c_double * 4),
-            ndpointer("f8", ndim=1, flags="C_CONTIGUOUS"), ndpointer("i4", shape=(2, 3)), ndpointer()]
+    return [
+        c.POINTER(c.c_int),
+        c.c_int * 3,
+        c.c_char * 2 * 3,
+        c.POINTER(Point),
+        Point * 2,
+        c.POINTER(c.c_double * 4),
+        ndpointer("f8", ndim=1, flags="C_CONTIGUOUS"),
+        ndpointer("i4", shape=(2, 3)),
+        ndpointer(),
+    ]
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

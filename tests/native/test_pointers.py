@@ -124,12 +124,27 @@ def test_strings_where_other_pointers_are_declared(declare, executor):
     assert executor.submit(digest, c.c_void_p(None), 0).result() == digest(None, 0)
 
 
-@pytest.mark.parametrize(("argtype", "wrong"), [
-    (c.c_char_p, "text"), (c.c_char_p, 5), (c.c_char_p, bytearray(b"x")), (c.c_char_p, 1.5), (c.c_wchar_p, b"bytes"),
-    (c.c_wchar_p, 5), (c.c_wchar_p, c.create_string_buffer(4)), (INT_POINTER, 5), (INT_POINTER, "text"),
-    (INT_POINTER, 1.5), (INT_POINTER, [1]), (INT_POINTER, c.c_double(1)), (c.c_void_p, 1.5), (c.c_void_p, [1]),
-    (c.c_void_p, object()),
-], ids=shown)
+@pytest.mark.parametrize(
+    ("argtype", "wrong"),
+    [
+        (c.c_char_p, "text"),
+        (c.c_char_p, 5),
+        (c.c_char_p, bytearray(b"x")),
+        (c.c_char_p, 1.5),
+        (c.c_wchar_p, b"bytes"),
+        (c.c_wchar_p, 5),
+        (c.c_wchar_p, c.create_string_buffer(4)),
+        (INT_POINTER, 5),
+        (INT_POINTER, "text"),
+        (INT_POINTER, 1.5),
+        (INT_POINTER, [1]),
+        (INT_POINTER, c.c_double(1)),
+        (c.c_void_p, 1.5),
+        (c.c_void_p, [1]),
+        (c.c_void_p, object()),
+    ],
+    ids=shown,
+)
 def test_what_is_no_pointer(declare, executor, argtype, wrong):
     with pytest.raises(TypeError, match=rf"is_null\(\): argument 1 \({argtype.__name__}\).*got {type(wrong).__name__}"):
         executor.submit(declare("is_null", c.c_int, argtype), wrong)
@@ -159,8 +174,11 @@ def test_ndpointer_as_an_argument(declare, executor):
     assert (values == 2 * numpy.arange(1000.0)).all()
 
 
-@pytest.mark.parametrize("wrong", [numpy.zeros(3, "f4"), numpy.zeros((3, 3)), numpy.zeros(6)[::2], [1.0], bytes(8), None],
-                         ids=["dtype", "ndim", "strided", "list", "bytes", "None"])
+@pytest.mark.parametrize(
+    "wrong",
+    [numpy.zeros(3, "f4"), numpy.zeros((3, 3)), numpy.zeros(6)[::2], [1.0], bytes(8), None],
+    ids=["dtype", "ndim", "strided", "list", "bytes", "None"],
+)
 def test_ndpointer_checks_arrays(declare, executor, wrong):
     double_all = declare("double_all", None, ndpointer("f8", ndim=1, flags="C_CONTIGUOUS"), c.c_size_t)
     with pytest.raises(TypeError, match=r"double_all\(\): argument 1 \(ndpointer"):
@@ -217,8 +235,11 @@ def test_pointers_into_bytes(executor):
     """All of the bytes cross, not what ends at a zero, nor one item."""
     libc = c.CDLL("libc.so.6")
     data = b"ab\0cd"
-    for argtype, value in [(c.c_char_p, c.c_char_p(data)), (c.c_void_p, c.c_char_p(data)),
-                           (c.c_void_p, c.cast(c.c_char_p(data), c.c_void_p))]:
+    for argtype, value in [
+        (c.c_char_p, c.c_char_p(data)),
+        (c.c_void_p, c.c_char_p(data)),
+        (c.c_void_p, c.cast(c.c_char_p(data), c.c_void_p)),
+    ]:
         libc.memcmp.argtypes, libc.memcmp.restype = [argtype, c.c_char_p, c.c_size_t], c.c_int
         assert executor.submit(libc.memcmp, value, data, 6).result() == libc.memcmp(value, data, 6) == 0
     libc.strlen.argtypes, libc.strlen.restype = [c.POINTER(c.c_char)], c.c_size_t
@@ -251,8 +272,11 @@ def test_a_parameter_of_a_parameter(declare, executor):
     assert executor.submit(same, Outer()).result() == same(Outer()) == 5
 
 
-@pytest.mark.parametrize("value", [numpy.array([object()]), numpy.zeros(2, "O,i4"), memoryview(numpy.array([None], object))],
-                         ids=["objects", "records", "memoryview"])
+@pytest.mark.parametrize(
+    "value",
+    [numpy.array([object()]), numpy.zeros(2, "O,i4"), memoryview(numpy.array([None], object))],
+    ids=["objects", "records", "memoryview"],
+)
 def test_arrays_of_python_objects(declare, executor, value):
     for argtype in (c.c_void_p, c.POINTER(c.c_uint8), ndpointer()):
         if argtype is c.c_void_p or isinstance(value, numpy.ndarray):

@@ -24,11 +24,19 @@ POINTERS = "pointer to pointers"
 ARGUMENTS = [
     (CALLBACK, "callback"),
     (c.py_object, "cannot be passed"),
-    (c.POINTER(c.c_char_p), POINTERS), (c.POINTER(c.c_wchar_p), POINTERS), (c.POINTER(c.c_void_p), POINTERS),
-    (c.POINTER(c.POINTER(c.c_int)), POINTERS), (c.POINTER(CALLBACK), POINTERS), (c.POINTER(c.py_object), POINTERS),
-    (c.c_char_p * 3, POINTERS), (c.POINTER(c.c_int) * 3, POINTERS), (c.POINTER(c.c_void_p * 2), POINTERS),
-    (c.c_char_p * 3 * 2, POINTERS), (CALLBACK * 2, POINTERS),
-    (Packed, "packed"), (Both, "union"),
+    (c.POINTER(c.c_char_p), POINTERS),
+    (c.POINTER(c.c_wchar_p), POINTERS),
+    (c.POINTER(c.c_void_p), POINTERS),
+    (c.POINTER(c.POINTER(c.c_int)), POINTERS),
+    (c.POINTER(CALLBACK), POINTERS),
+    (c.POINTER(c.py_object), POINTERS),
+    (c.c_char_p * 3, POINTERS),
+    (c.POINTER(c.c_int) * 3, POINTERS),
+    (c.POINTER(c.c_void_p * 2), POINTERS),
+    (c.c_char_p * 3 * 2, POINTERS),
+    (CALLBACK * 2, POINTERS),
+    (Packed, "packed"),
+    (Both, "union"),
 ]
 
 
@@ -40,10 +48,22 @@ def test_argument_types(declare, executor, argtype, reason):
         executor.map(declare("put", c.c_int, c.c_void_p, argtype), [None], [None])
 
 
-@pytest.mark.parametrize("restype", [
-    CALLBACK, c.py_object, c.POINTER(c.c_char_p), c.POINTER(c.c_void_p), c.POINTER(c.POINTER(c.c_int)),
-    c.POINTER(CALLBACK), c.POINTER(c.c_wchar_p * 2), Packed, Both, c.c_int * 3,
-], ids=lambda t: t.__name__)
+@pytest.mark.parametrize(
+    "restype",
+    [
+        CALLBACK,
+        c.py_object,
+        c.POINTER(c.c_char_p),
+        c.POINTER(c.c_void_p),
+        c.POINTER(c.POINTER(c.c_int)),
+        c.POINTER(CALLBACK),
+        c.POINTER(c.c_wchar_p * 2),
+        Packed,
+        Both,
+        c.c_int * 3,
+    ],
+    ids=lambda t: t.__name__,
+)
 def test_result_types(declare, executor, restype):
     with pytest.raises(TypeError, match=rf"put\(\): the result type {restype.__name__} "):
         executor.submit(declare("put", restype, c.c_void_p, c.c_int), None, 1)
@@ -63,7 +83,9 @@ def test_a_value_whose_conversion_fails(declare, executor, ctype):
     function = declare("same_double", ctype, ctype)
     with pytest.raises(c.ArgumentError):
         function(Broken())
-    with pytest.raises(TypeError, match=rf"same_double\(\): argument 1 \({ctype.__name__}\): DeprecationWarning: no more") as caught:
+    with pytest.raises(
+        TypeError, match=rf"same_double\(\): argument 1 \({ctype.__name__}\): DeprecationWarning: no more"
+    ) as caught:
         executor.submit(function, Broken())
     assert isinstance(caught.value.__cause__, DeprecationWarning)
 
@@ -85,10 +107,18 @@ def test_functions_as_values(declare, executor, value):
             executor.submit(declare("is_null", c.c_int, argtype), value)
 
 
-@pytest.mark.parametrize("value", [
-    (c.c_char_p * 2)(b"a", b"b"), c.pointer(c.pointer(c.c_int(1))), c.byref(c.pointer(c.c_int(1))),
-    c.byref(c.c_char_p(b"x")), (CALLBACK * 1)(), (c.POINTER(c.c_int) * 2)(),
-], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value",
+    [
+        (c.c_char_p * 2)(b"a", b"b"),
+        c.pointer(c.pointer(c.c_int(1))),
+        c.byref(c.pointer(c.c_int(1))),
+        c.byref(c.c_char_p(b"x")),
+        (CALLBACK * 1)(),
+        (c.POINTER(c.c_int) * 2)(),
+    ],
+    ids=lambda v: type(v).__name__,
+)
 def test_pointers_to_pointers_as_values(declare, executor, value):
     with pytest.raises(TypeError, match=r"is_null\(\): argument 1 \(c_void_p\).*pointers"):
         executor.submit(declare("is_null", c.c_int, c.c_void_p), value)

@@ -11,10 +11,28 @@ from oracle import check, same
 from support.ids import shown
 
 
-@pytest.mark.parametrize("restype", [
-    c.c_bool, c.c_char, c.c_wchar, c.c_byte, c.c_ubyte, c.c_short, c.c_ushort, c.c_int, c.c_uint, c.c_long, c.c_ulong,
-    c.c_longlong, c.c_ulonglong, c.c_size_t, c.c_ssize_t, c.c_void_p,
-], ids=lambda t: t.__name__)
+@pytest.mark.parametrize(
+    "restype",
+    [
+        c.c_bool,
+        c.c_char,
+        c.c_wchar,
+        c.c_byte,
+        c.c_ubyte,
+        c.c_short,
+        c.c_ushort,
+        c.c_int,
+        c.c_uint,
+        c.c_long,
+        c.c_ulong,
+        c.c_longlong,
+        c.c_ulonglong,
+        c.c_size_t,
+        c.c_ssize_t,
+        c.c_void_p,
+    ],
+    ids=lambda t: t.__name__,
+)
 def test_a_result_of_another_width(declare, executor, restype):
     function = declare("same_int64", restype, c.c_int64)
     for value in (0, 1, 65, 0x1_0001):
@@ -111,8 +129,7 @@ def test_errcheck_that_gives_the_arguments_back(declare, executor):
 
 
 def test_errcheck_reads_what_the_call_wrote(declare, executor):
-    function = declare("put", c.c_int, c.POINTER(c.c_int), c.c_int,
-                       errcheck=lambda result, function, args: (result, args[0].value))
+    function = declare("put", c.c_int, c.POINTER(c.c_int), c.c_int, errcheck=lambda result, function, args: (result, args[0].value))
     assert executor.submit(function, c.c_int(5), 6).result() == (5, 6)
 
 
@@ -191,6 +208,7 @@ def test_results_are_made_once(declare, executor):
 
 def test_errcheck_asks_for_errno(declare, library_path, executor):
     """The usual idiom: the errno of this call, and the thread's own is left alone."""
+
     def check(result, function, arguments):
         if result < 0:
             raise OSError(c.get_errno(), "failed")

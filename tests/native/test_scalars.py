@@ -15,13 +15,24 @@ from oracle import check, double_of, same
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 
 INTEGERS = {
-    "int8": ctypes.c_int8, "uint8": ctypes.c_uint8, "int16": ctypes.c_int16, "uint16": ctypes.c_uint16,
-    "int32": ctypes.c_int32, "uint32": ctypes.c_uint32, "int64": ctypes.c_int64, "uint64": ctypes.c_uint64,
+    "int8": ctypes.c_int8,
+    "uint8": ctypes.c_uint8,
+    "int16": ctypes.c_int16,
+    "uint16": ctypes.c_uint16,
+    "int32": ctypes.c_int32,
+    "uint32": ctypes.c_uint32,
+    "int64": ctypes.c_int64,
+    "uint64": ctypes.c_uint64,
 }
 ALIASES = {
-    "int8": [ctypes.c_byte], "uint8": [ctypes.c_ubyte], "int16": [ctypes.c_short], "uint16": [ctypes.c_ushort],
-    "int32": [ctypes.c_int], "uint32": [ctypes.c_uint],
-    "int64": [ctypes.c_long, ctypes.c_longlong, ctypes.c_ssize_t], "uint64": [ctypes.c_ulong, ctypes.c_ulonglong, ctypes.c_size_t],
+    "int8": [ctypes.c_byte],
+    "uint8": [ctypes.c_ubyte],
+    "int16": [ctypes.c_short],
+    "uint16": [ctypes.c_ushort],
+    "int32": [ctypes.c_int],
+    "uint32": [ctypes.c_uint],
+    "int64": [ctypes.c_long, ctypes.c_longlong, ctypes.c_ssize_t],
+    "uint64": [ctypes.c_ulong, ctypes.c_ulonglong, ctypes.c_size_t],
 }
 whole = st.integers(-(2**70), 2**70) | st.integers(-300, 300)
 # Every pattern of 64 bits: NaNs with payloads, subnormals, infinities.
@@ -35,8 +46,9 @@ def test_integers_wrap_around(declare, executor, name, value):
     check(executor, declare(f"same_{name}", INTEGERS[name], INTEGERS[name]), value)
 
 
-@pytest.mark.parametrize(("name", "ctype"), [(n, t) for n, types in ALIASES.items() for t in types],
-                         ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(
+    ("name", "ctype"), [(n, t) for n, types in ALIASES.items() for t in types], ids=lambda v: getattr(v, "__name__", v)
+)
 def test_integers_by_all_their_names(declare, executor, name, ctype):
     function = declare(f"same_{name}", ctype, ctype)
     for value in (0, 1, -1, 2**31, 2**63, 2**64 + 7, True):
@@ -129,18 +141,27 @@ def test_wide_strings(declare, executor, value):
     check(executor, declare("same_wide", ctypes.c_wchar_p, ctypes.c_wchar_p), value)
 
 
-@pytest.mark.parametrize("ctype", [ctypes.c_char_p, ctypes.c_wchar_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)],
-                         ids=lambda t: t.__name__)
+@pytest.mark.parametrize(
+    "ctype", [ctypes.c_char_p, ctypes.c_wchar_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)], ids=lambda t: t.__name__
+)
 def test_none_is_the_null_pointer(declare, executor, ctype):
     assert executor.submit(declare("is_null", ctypes.c_int, ctype), None).result() == 1
     assert executor.submit(declare("is_null", ctypes.c_int, ctype), ctype()).result() == 1
 
 
-@pytest.mark.parametrize(("name", "ctype", "value"), [
-    ("int32", ctypes.c_int32, 5), ("double", ctypes.c_double, 0.1), ("float", ctypes.c_float, 0.1),
-    ("bool", ctypes.c_bool, True), ("char", ctypes.c_char, b"c"), ("wchar", ctypes.c_wchar, "w"),
-    ("longdouble", ctypes.c_longdouble, 0.1), ("address", ctypes.c_void_p, 77),
-])
+@pytest.mark.parametrize(
+    ("name", "ctype", "value"),
+    [
+        ("int32", ctypes.c_int32, 5),
+        ("double", ctypes.c_double, 0.1),
+        ("float", ctypes.c_float, 0.1),
+        ("bool", ctypes.c_bool, True),
+        ("char", ctypes.c_char, b"c"),
+        ("wchar", ctypes.c_wchar, "w"),
+        ("longdouble", ctypes.c_longdouble, 0.1),
+        ("address", ctypes.c_void_p, 77),
+    ],
+)
 def test_instances_subclasses_and_parameters(declare, executor, name, ctype, value):
     """A subclass as the result comes back as itself, as ctypes has it."""
 

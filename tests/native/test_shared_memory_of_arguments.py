@@ -34,8 +34,13 @@ def test_a_part_and_the_whole(executor):
     assert values.tolist() == [0, 1, 0, 1, 2, 3, 4, 7, 8, 9]
 
 
-@given(size=st.integers(0, 40), starts=st.tuples(*[st.integers(0, 60)] * 3), extra=st.tuples(*[st.integers(0, 20)] * 3),
-       apart=st.booleans(), align=st.integers(0, 15))
+@given(
+    size=st.integers(0, 40),
+    starts=st.tuples(*[st.integers(0, 60)] * 3),
+    extra=st.tuples(*[st.integers(0, 20)] * 3),
+    apart=st.booleans(),
+    align=st.integers(0, 15),
+)
 @relaxed
 def test_any_overlap(declare, executor, size, starts, extra, apart, align):
     """As in this process, byte by byte; what lies between stays."""

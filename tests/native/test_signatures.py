@@ -37,11 +37,20 @@ struct doubles { double v[2]; };
 """
 # C's name, ctypes' type, how many bytes of it count (long double has padding).
 TYPES = {
-    "int8_t": (ctypes.c_int8, 1), "uint8_t": (ctypes.c_uint8, 1), "int16_t": (ctypes.c_int16, 2),
-    "uint16_t": (ctypes.c_uint16, 2), "int32_t": (ctypes.c_int32, 4), "uint32_t": (ctypes.c_uint32, 4),
-    "int64_t": (ctypes.c_int64, 8), "uint64_t": (ctypes.c_uint64, 8), "float": (ctypes.c_float, 4),
-    "double": (ctypes.c_double, 8), "long double": (ctypes.c_longdouble, 10),
-    "struct two": (Two, 5), "struct three": (Three, 21), "struct doubles": (Doubles, 16),
+    "int8_t": (ctypes.c_int8, 1),
+    "uint8_t": (ctypes.c_uint8, 1),
+    "int16_t": (ctypes.c_int16, 2),
+    "uint16_t": (ctypes.c_uint16, 2),
+    "int32_t": (ctypes.c_int32, 4),
+    "uint32_t": (ctypes.c_uint32, 4),
+    "int64_t": (ctypes.c_int64, 8),
+    "uint64_t": (ctypes.c_uint64, 8),
+    "float": (ctypes.c_float, 4),
+    "double": (ctypes.c_double, 8),
+    "long double": (ctypes.c_longdouble, 10),
+    "struct two": (Two, 5),
+    "struct three": (Three, 21),
+    "struct doubles": (Doubles, 16),
     "const int32_t *": (ctypes.POINTER(ctypes.c_int32), 4),
 }
 RESULTS = [name for name in TYPES if "*" not in name]

@@ -63,8 +63,16 @@ class Derived(Base):
     _fields_ = [("y", c.c_int)]
 
 
-TURNED = {"point": Point, "mixed": Mixed, "small": Small, "pair": Pair, "large": Large, "nested": Nested,
-          "bytes": Bytes3, "pointer": WithPointer}
+TURNED = {
+    "point": Point,
+    "mixed": Mixed,
+    "small": Small,
+    "pair": Pair,
+    "large": Large,
+    "nested": Nested,
+    "bytes": Bytes3,
+    "pointer": WithPointer,
+}
 
 
 def members(value):
@@ -110,8 +118,9 @@ def test_a_structure_made_to_convert_itself(declare, executor):
 
 
 def test_structures_between_other_arguments(declare, executor):
-    function = declare("between", c.c_double, c.c_int8, Small, c.c_double, Large, c.c_float, Pair, Point, c.c_longdouble,
-                       Bytes3, c.c_int16)
+    function = declare(
+        "between", c.c_double, c.c_int8, Small, c.c_double, Large, c.c_float, Pair, Point, c.c_longdouble, Bytes3, c.c_int16
+    )
     large = Large((1, 2, 3, 4, 5, 6), (7, 8, 9), (Point(10, 11), Point(12, 13)))
     args = (-3, Small(0.5, 1.5, 2.5), 0.25, large, 4.5, Pair(5.5, -6), Point(7, 8), 9.5, Bytes3((10, 11, 12)), -13)
     assert executor.submit(function, *args).result() == function(*args)
@@ -199,8 +208,16 @@ class Nothing(c.Structure):
     pass
 
 
-REFUSED = [(Packed, "packed"), (Bits, "bit fields"), (Both, "union|result type Both"), (HoldsPacked, "packed"),
-           (HoldsBoth, "Both"), (Huge, "too large"), (Object, "py_object"), (Nothing, "255 members|empty|no members")]
+REFUSED = [
+    (Packed, "packed"),
+    (Bits, "bit fields"),
+    (Both, "union|result type Both"),
+    (HoldsPacked, "packed"),
+    (HoldsBoth, "Both"),
+    (Huge, "too large"),
+    (Object, "py_object"),
+    (Nothing, "255 members|empty|no members"),
+]
 
 
 @pytest.mark.parametrize(("structure", "reason"), REFUSED, ids=lambda v: getattr(v, "__name__", None))
@@ -221,6 +238,7 @@ def test_pointers_to_them_are_fine(declare, executor, structure):
 
 def test_instances_longer_than_their_type(declare, executor):
     """Of a subclass, or resized: what the type has is passed."""
+
     class Base(c.Structure):
         _fields_ = [("x", c.c_int), ("y", c.c_int)]
 

@@ -248,8 +248,18 @@ def test_a_jump_out_of_a_task(pool, hostile, serves):
 @pytest.mark.parametrize("python", [False, True], ids=["C workers", "Python workers"])
 @pytest.mark.parametrize(
     "name",
-    ["block_signals", "unblock_signals", "ignore_usr1", "default_usr1", "handle_usr1", "raise_usr1", "leave_a_thread",
-     "change_directory", "fill_the_environment", "ignore_everything"],
+    [
+        "block_signals",
+        "unblock_signals",
+        "ignore_usr1",
+        "default_usr1",
+        "handle_usr1",
+        "raise_usr1",
+        "leave_a_thread",
+        "change_directory",
+        "fill_the_environment",
+        "ignore_everything",
+    ],
 )
 def test_what_a_task_changes_in_its_process(pool, hostile, serves, name, python):
     """The doorbell works after it, a worker that sleeps is woken, and leaves."""

@@ -35,7 +35,9 @@ def compile_all(standard, folder, *sources, link=("-shared",)):
     for i, text in enumerate(sources):
         paths.append(folder / f"source{i}{suffix}")
         paths[-1].write_text(text)
-    done = subprocess.run([*compiler(standard), *link, *map(str, paths), "-o", str(folder / "out.so")], capture_output=True, text=True)
+    done = subprocess.run(
+        [*compiler(standard), *link, *map(str, paths), "-o", str(folder / "out.so")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return folder / "out.so"
 

@@ -11,7 +11,7 @@ from toolbox import HERE, PATIENCE, cc, command
 
 from fuload_exec import NativeTask, get_include
 
-C = '#include <fuload.h>\nFULOAD_TASK(answer) { return fuload_reply(task, ANSWER, 2); }\n'
+C = "#include <fuload.h>\nFULOAD_TASK(answer) { return fuload_reply(task, ANSWER, 2); }\n"
 CPP = """
 #include <fuload.h>
 #include <string>
@@ -33,7 +33,7 @@ def test_cc_compiles_c_and_cplusplus(pool, tmp_path, suffix, text):
 
 
 def test_cc_takes_several_sources_and_libraries(pool, tmp_path):
-    (tmp_path / "one.c").write_text(C.replace("ANSWER, 2", "text(), 2") .replace("FULOAD", "const char *text(void);\nFULOAD", 1))
+    (tmp_path / "one.c").write_text(C.replace("ANSWER, 2", "text(), 2").replace("FULOAD", "const char *text(void);\nFULOAD", 1))
     (tmp_path / "two.c").write_text('#include <math.h>\nconst char *text(void) { return lround(cos(0)) == 1 ? "ok" : "no"; }\n')
     done = cc(tmp_path / "one.c", tmp_path / "two.c", "-o", tmp_path / "tasks.so", "-lm")
     assert done.returncode == 0, done.stderr

@@ -12,9 +12,7 @@ PROGRAMS = sorted(source.stem for source in HERE.glob("test_*.c"))
 
 
 def run(*command):
-    return subprocess.run(
-        command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
+    return subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 
 
 @pytest.fixture(scope="module")

@@ -290,9 +290,7 @@ async def awaited(executor: FuloadExecutor) -> None:
     loop = asyncio.get_running_loop()
     assert_type(await loop.run_in_executor(executor, area, 2, 3), str)
     assert_type(await asyncio.wrap_future(executor.submit(len, "abc")), int)
-    both = await asyncio.gather(
-        asyncio.wrap_future(executor.submit(len, "abc")), asyncio.wrap_future(executor.submit(area, 2, 3))
-    )
+    both = await asyncio.gather(asyncio.wrap_future(executor.submit(len, "abc")), asyncio.wrap_future(executor.submit(area, 2, 3)))
     assert_type(both, tuple[int, str])
 
 
