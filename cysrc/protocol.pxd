@@ -46,7 +46,6 @@ cdef extern from "protocol/message.h" nogil:
         uint16_t request_kind, reply_kind
         uint64_t request_size, reply_size, reply_scalar, started_ns, finished_ns
         int32_t reply_status
-        uint32_t reply_pid
     ctypedef struct fl_region "struct fl_region":
         int fd
         char *base
@@ -162,7 +161,6 @@ cdef extern from "protocol/message.h" nogil:
     ctypedef struct fl_reply "struct fl_reply":
         uint64_t size, scalar, started_ns, finished_ns
         int32_t status
-        uint32_t pid
         uint16_t kind
     bint fl_reply_load(fl_region *r, fl_slot *s, uint16_t request, fl_reply *reply)
     bint fl_reply_fails(uint32_t kind)

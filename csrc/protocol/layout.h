@@ -43,7 +43,7 @@
 #include <time.h>
 
 #define FL_MAGIC UINT64_C(0x316465786f6c7566) /* "fuloexd1" in memory */
-#define FL_VERSION 3u
+#define FL_VERSION 4u
 
 #define FL_LINE 64u          /* a cache line */
 #define FL_PAIR 128u         /* what the adjacent-line prefetcher fetches */
@@ -173,7 +173,6 @@ struct fl_slot {
     uint64_t started_ns;
     uint64_t finished_ns;
     int32_t reply_status;
-    uint32_t reply_pid;
 };
 
 _Static_assert(sizeof(struct fl_slot) == FL_LINE, "a slot's header is one line");

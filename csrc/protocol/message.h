@@ -266,7 +266,6 @@ static inline bool fl_reply_fails(uint32_t kind)
 struct fl_reply {
     uint64_t size, scalar, started_ns, finished_ns;
     int32_t status;
-    uint32_t pid;
     uint16_t kind;
 };
 
@@ -286,7 +285,6 @@ static inline bool fl_reply_load(const struct fl_region *r, const struct fl_slot
     reply->started_ns = s->started_ns;
     reply->finished_ns = s->finished_ns;
     reply->status = s->reply_status;
-    reply->pid = s->reply_pid;
     rule = fl_reply_rule(reply->kind);
     if (request >= FL_REQUEST_KINDS || !(rule.requests >> request & 1))
         return false;

@@ -172,7 +172,6 @@ const char *fl_attach(struct fl_worker *w)
     if (getppid() != h->parent_pid)
         return "the parent is gone";
     w->parent = h->parent_pid;
-    w->pid = getpid();
     w->index = index;
     w->bell = place.bell;
     w->alarm = place.alarm;

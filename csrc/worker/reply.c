@@ -127,7 +127,6 @@ void fl_reply_send(struct fl_worker *w, enum fl_reply_kind kind)
     s->reply_kind = (uint16_t)kind;
     s->reply_size = call->reply_size;
     s->reply_status = call->status;
-    s->reply_pid = (uint32_t)w->pid;
     s->finished_ns = finished;
     if (!w->unreported)
         w->unreported_since = finished;

@@ -64,7 +64,7 @@ struct fl_worker {
     int alarm;            /* the eventfd by which workers are called and ended where signals are refused */
     int lender;           /* the socket on which Python workers ask for descriptors */
     struct fl_file { dev_t device; ino_t inode; } region_file, bell_file;
-    pid_t parent, pid;
+    pid_t parent;
     struct fl_mapping (*windows)[2];
     struct fl_callable **callables; /* by description id */
     const struct fuload_worker_task *tasks;

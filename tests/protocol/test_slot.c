@@ -153,7 +153,7 @@ static void *answer(void *index)
             atomic_fetch_add_explicit(&wrong_requests, 1, memory_order_relaxed);
         fill(area(0, FL_REPLY), ~key);
         s->reply_scalar = ~key;
-        s->reply_pid = worker;
+        s->reply_status = (int32_t)worker;
         fl_slot_finish(s, fl_word_generation(word), worker);
     }
     return NULL;
@@ -174,7 +174,7 @@ static void check_answer(struct fl_slot *s, uint32_t generation, uint64_t key)
         step_aside();
     CHECK(fl_word_generation(word) == generation);
     CHECK(s->reply_scalar == ~key);
-    CHECK(fl_word_owner(word) == s->reply_pid + 1);
+    CHECK(fl_word_owner(word) == (uint32_t)s->reply_status + 1);
     CHECK(holds(area(0, FL_REPLY), ~key));
 }
 
