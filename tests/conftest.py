@@ -55,6 +55,7 @@ def pytest_configure(config):
         config.addinivalue_line("markers", f"{name}: {what}; `make check` leaves it out")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook
 def pytest_collection_modifyitems(items):
     for item in items:
         file = name_of_file(item)

@@ -40,7 +40,17 @@ def run(*command: str, **options) -> str:
 def elsewhere(tmp_path_factory) -> Path:
     """The files of a release, away from the checkout."""
     to = tmp_path_factory.mktemp("sources")
-    names = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile"]
+    names = [
+        "setup.py",
+        "pyproject.toml",
+        "MANIFEST.in",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "Makefile",
+    ]
     for name in names:
         shutil.copy(ROOT / name, to)
     for folder in ("csrc", "cysrc", "fuload_exec", "tests", "benchmarks", "examples", "docs"):

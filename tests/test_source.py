@@ -248,3 +248,17 @@ def test_the_parents_half_knows_no_python_and_no_worker():
     for path in sources("csrc/parent/*.h"):
         assert all(name.startswith("protocol/") or "/" not in name for name in includes(path)), path
         assert "Python.h" not in path.read_text(), path
+
+
+def test_every_make_target_that_is_named_exists():
+    targets = set(re.findall(r"^([a-z]+(?: [a-z]+)*):", (ROOT / "Makefile").read_text(), re.M))
+    targets = {name for group in targets for name in group.split()}
+    for path in sources("*.md", "docs/**/*.md", ".github/**/*.yml", ".github/**/*.md", ".ci/run"):
+        named = set(re.findall(r"(?:^|`|run: |exec )make ([a-z]+)", path.read_text(), re.M))
+        assert named <= targets, (path, named - targets)
+
+
+def test_the_map_of_contributing_names_what_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for folder, name in re.findall(r"`((?:csrc|cysrc|fuload_exec|tests)/(?:\w+/)*)([\w*.]*)`", text):
+        assert list(ROOT.glob(folder + name)) if name else (ROOT / folder).is_dir(), folder + name
