@@ -9,7 +9,7 @@ _pools = weakref.WeakSet()
 cdef class Pool:
     """One region with its slots, its queue and its futures.
 
-    `crew` (fuload_exec._workers.Crew) starts, signals and reaps the workers, in
+    `crew` (fuload_exec._crew.Crew) starts, signals and reaps the workers, in
     the supervisor's thread. What it shall do stands in the seats; ask() has it
     look there, which is C and nothing else.
     """

@@ -10,10 +10,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, final
 
 from typing_extensions import Buffer
 
+from ._crew import Crew
 from ._future import FuloadFuture
 from ._native import NativeFunction
 from ._supervisor import Supervisor, Thread
-from ._workers import Crew
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -6,25 +6,25 @@ import ctypes
 import os
 import signal
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from types import EllipsisType, ModuleType
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _core, _supervisor
+from . import _core
 from . import _parameters as parameters
 from ._arrays import NativeMap, check_iterables, map_array
 from ._core import Pool, Submitter, item_formats, passage, region_possible
-from ._descriptors import Lender
+from ._crew import Crew
+from ._exit import register_exit
 from ._future import FuloadFuture
 from ._green import refuse_green_threads
 from ._map import map_calls
 from ._native import NativeFunction, NativeTask
+from ._python_setup import PythonSetup
 from ._stats import PoolStats, WorkerStats
 from ._toolchain import worker_program
-from ._workers import Crew
 
 if TYPE_CHECKING:
     from _ctypes import CFuncPtr
@@ -41,8 +41,6 @@ __all__ = ["FuloadExecutor", "OptionsView"]
 
 # About what waking a sleeping process costs.
 _SPIN_SECONDS = 50e-6
-
-_exiting = False
 
 
 class _PoolExecutor(Submitter, Executor):
@@ -316,7 +314,7 @@ class FuloadExecutor(_PoolExecutor):
         name = parameters.pool_name(name)
         command = None if worker is None else parameters.worker_command(worker)
         refuse_green_threads()
-        _register_exit()
+        register_exit()
         self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
         self._mp_context = mp_context
         pool = Pool(
@@ -340,7 +338,7 @@ class FuloadExecutor(_PoolExecutor):
         try:
             if _main_is_being_imported():
                 pool.premature, pool.broken = _main_is_being_imported, RuntimeError(_NO_GUARD)
-            pool.setup = _PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
+            pool.setup = PythonSetup(initializer, initargs, mp_context, self._max_workers, self._crew.lender)
             self._use(pool, timeout, max_retries)
             self._ended = weakref.finalize(self, Crew.close, self._crew)
         except BaseException:
@@ -390,111 +388,6 @@ class OptionsView(_PoolExecutor):
         return f"<{type(self).__name__} of {self._executor!r} timeout={self._timeout} max_retries={self._max_retries}>"
 
 
-class _PythonSetup:
-    """Made into bytes before the first Python task: the interpreter to become,
-    and what it does then."""
-
-    def __init__(
-        self,
-        initializer: Callable[..., Any] | None,
-        initargs: tuple[Any, ...],
-        mp_context: Any,
-        workers: int,
-        lender: Lender,
-    ) -> None:
-        self.initializer = initializer
-        self.initargs = initargs
-        self.mp_context = mp_context
-        self.workers = workers
-        self.lender = lender
-
-    def __call__(self) -> tuple[bytes, bytes, ModuleType | None]:
-        from ._inheritance import dump_for_workers, original_directory, process_data
-        from ._pickling import dump_in_band, importable_main
-
-        host = b"".join(os.fsencode(a) + b"\0" for a in _interpreter())
-        initializer = None
-        if self.initializer is not None:
-            initializer = dump_for_workers(self.initializer, self.initargs, self.lender)
-            # A lock's name, a shared value: workers that come later need them too.
-            self.lender.holds = self.initializer, self.initargs
-        main = importable_main()
-        name, path = _how_to_import(main)
-        setup = {
-            "sys_path": None
-            if _is_frozen()
-            else [original_directory() or folder if folder == "" else folder for folder in sys.path],
-            "sys_argv": list(sys.argv),
-            "dir": _working_directory(),
-            "main_name": name,
-            "main_path": path,
-            "initializer": initializer,
-            "process": process_data(self.mp_context, self.workers),
-            "lender": self.lender.address,
-        }
-        return host, dump_in_band(setup), main
-
-
-def _is_frozen() -> bool:
-    return bool(getattr(sys, "frozen", False))
-
-
-def _interpreter() -> list[str]:
-    import subprocess
-
-    from ._inheritance import interpreter
-
-    if _is_frozen():  # its modules are in an archive, and its flags keep it from all others
-        home, flags, site = [], [], False
-    else:
-        home = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        # It says that it is an interpreter first of all, and imports `site` then.
-        site = "-S" not in flags
-        if site:
-            flags.append("-S")
-    # Nothing is imported from the directory that the worker stands in ('' of -c).
-    code = (
-        f"import sys; sys.path[:sys.path[:1] == ['']] = {home!r}; import fuload_exec; del sys.path[:{len(home)}]; "
-        f"from fuload_exec._host import main; main({site!r}, {_editable_finders()!r})"
-    )
-    return [interpreter(), *flags, "-c", code]
-
-
-def _editable_finders() -> tuple[str, ...]:
-    """Modules of editable installs that workers need not import at their start
-    (see _worker_site): setuptools' finders, but for those of namespace packages
-    and of what `site` itself imports."""
-    return tuple(
-        name
-        for name, module in list(sys.modules.items())
-        if name.startswith("__editable___")
-        and name.endswith("_finder")
-        and not getattr(module, "NAMESPACES", True)
-        and {"sitecustomize", "usercustomize"}.isdisjoint(module.MAPPING)
-    )
-
-
-def _working_directory() -> str | None:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # removed: the workers stay where they are
-        return None
-
-
-def _how_to_import(main: ModuleType | None) -> tuple[str | None, str | None]:
-    """Name or path under which workers import the main module."""
-    if main is None:
-        return None, None
-    name = getattr(getattr(main, "__spec__", None), "name", None)
-    if name is not None:
-        return name, None
-    from ._inheritance import original_directory
-
-    path: str = main.__file__  # type: ignore[assignment]
-    return None, os.path.join(original_directory() or "", path)
-
-
 _NO_GUARD = (
     "a task is submitted while a worker imports the main module: put the code that starts the work under "
     "\"if __name__ == '__main__':\""
@@ -504,26 +397,3 @@ _NO_GUARD = (
 def _main_is_being_imported() -> bool:
     process = sys.modules.get("multiprocessing.process")
     return process is not None and getattr(process.current_process(), "_inheriting", False)
-
-
-def _register_exit() -> None:
-    """Finish pending work before the interpreter ends, as the standard library does."""
-    global _registered
-    if _exiting:
-        raise RuntimeError("cannot make a FuloadExecutor while the interpreter shuts down")
-    if not _registered:
-        _registered = True
-        threading._register_atexit(_finish_all)  # type: ignore[attr-defined]
-
-
-_registered = False
-
-
-def _finish_all() -> None:
-    global _exiting
-    _exiting = True
-    for crew in _supervisor.every_crew():
-        if crew.pool.owner == os.getpid():
-            crew.pool.exiting = not crew.pool.closing
-            crew.close()
-            crew.join()

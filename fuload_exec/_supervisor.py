@@ -29,7 +29,8 @@ from . import _core, _errors
 from ._green import refuse_green_threads
 
 if TYPE_CHECKING:
-    from ._workers import Crew, Worker
+    from ._crew import Crew
+    from ._process import Worker
 
 # How often, while tasks are unfinished, it looks whether SIGINT still reaches us.
 _LOOK_SECONDS = 0.05

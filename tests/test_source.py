@@ -23,7 +23,10 @@ PYTHON_ORDER = [
     "_stats",
     "_green",
     "_supervisor",
-    "_workers",
+    "_process",
+    "_crew",
+    "_exit",
+    "_python_setup",
     "_future",
     "_plugin",
     "_native",
@@ -217,10 +220,10 @@ def test_sigusr1_is_sent_in_one_place_of_the_parent():
     assert [p.name for p in senders] == ["registry.pxi"]
 
 
-def test_signals_forks_and_waits_of_the_parent_stand_in_workers():
+def test_signals_and_waits_of_the_parent_stand_in_one_module():
     calls = re.compile(r"pidfd_send_signal\(|subprocess\.Popen\(|os\.waitid\(|os\.kill\(")
     users = [p.name for p in sources("fuload_exec/*.py") if calls.search(p.read_text())]
-    assert users == ["_workers.py"]
+    assert users == ["_process.py"]
 
 
 def test_examples_and_contract_tests_use_public_names_only():

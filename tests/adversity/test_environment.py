@@ -134,8 +134,8 @@ def test_few_descriptors(program, python):
     task = "zoo.square, 3" if python else "libc.abs, -9"
     p = program(f"""
 import gc, resource, warnings
-from fuload_exec import _workers
-_workers._START_PATIENCE = 0.5
+from fuload_exec import _crew
+_crew._START_PATIENCE = 0.5
 warnings.simplefilter("error")
 def open_now():
     return sorted(os.listdir("/proc/self/fd"))

@@ -217,7 +217,7 @@ executor.shutdown()
 # -- exceptions of handlers --------------------------------------------------------------
 
 RAISING = """
-from fuload_exec import _workers
+from fuload_exec import _crew
 class Alarm(Exception):
     pass
 def on_alarm(number, frame):
@@ -227,14 +227,14 @@ path = FOLDER + "/announced"
 
 def in_the_middle_of(before):
     # The handler runs where the pool gets its threads, once.
-    plain = _workers.Crew.recruit
+    plain = _crew.Crew.recruit
     def interrupted(self):
-        _workers.Crew.recruit = plain
+        _crew.Crew.recruit = plain
         if not before:
             plain(self)
         signal.raise_signal(NUMBER)
         plain(self)
-    _workers.Crew.recruit = interrupted
+    _crew.Crew.recruit = interrupted
 
 executor = FuloadExecutor(1, handle_sigint=False)
 """

@@ -5,9 +5,9 @@ import pytest
 
 EACH_PLACE = """
 import dis
-from fuload_exec import _supervisor, _workers
+from fuload_exec import _supervisor, _crew
 
-FILES = {{_supervisor.__file__, _workers.__file__, signal.__file__}}
+FILES = {{_supervisor.__file__, _crew.__file__, signal.__file__}}
 places = {{}}
 
 def looks(code):

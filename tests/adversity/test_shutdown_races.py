@@ -99,13 +99,13 @@ def test_pools_that_come_and_go_while_the_supervisor_looks_at_others(program):
     forgotten."""
     p = program("""
 import logging
-from fuload_exec import TaskTimeout, _workers
+from fuload_exec import TaskTimeout, _crew
 logged = []
 class Keep(logging.Handler):
     def emit(self, record):
         logged.append(record.getMessage())
 logging.getLogger().addHandler(Keep())
-deadline, ended = _workers.Crew.deadline, []
+deadline, ended = _crew.Crew.deadline, []
 def visit():
     executor = FuloadExecutor(1)
     executor.submit(libc.abs, -1)
@@ -118,7 +118,7 @@ def while_it_is_asked(crew):
         visitor.join(10)
         assert not visitor.is_alive()
     return deadline.fget(crew)
-_workers.Crew.deadline = property(while_it_is_asked)
+_crew.Crew.deadline = property(while_it_is_asked)
 executors = [FuloadExecutor(1, timeout=0.02) for _ in range(3)]
 futures = [executor.submit(libc.usleep, 90_000_000) for executor in executors for _ in range(4)]
 report(errors=sorted({type(f.exception(timeout=60)).__name__ for f in futures}))

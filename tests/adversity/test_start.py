@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 from zoo import square
 
-from fuload_exec import NativeTask, _workers
+from fuload_exec import NativeTask, _crew
 
 PATIENCE = 20
 
@@ -144,7 +144,7 @@ def test_a_worker_has_its_own_descriptors_only(program, close_range):
 
 SHORT = """
 import resource
-from fuload_exec import _workers
+from fuload_exec import _crew
 def main():
     with FuloadExecutor(1) as other:  # the threads are there
         other.submit(libc.abs, -1).result(timeout=20)
@@ -188,7 +188,7 @@ def test_no_descriptors_for_long(program):
     p = program(
         SHORT
         + """
-_workers._START_PATIENCE = 0.3
+_crew._START_PATIENCE = 0.3
 def finish(held, future, executor):
     error = future.exception(timeout=20)
     return [type(error).__name__, str(error)]
@@ -204,12 +204,12 @@ if __name__ == "__main__":
 def test_some_descriptors_are_left_to_the_program(program):
     p = program("""
 import resource
-from fuload_exec import _workers
-not_started, refused = _workers.Crew._not_started, []
+from fuload_exec import _crew
+not_started, refused = _crew.Crew._not_started, []
 def noted(crew, indexes, error):
     refused.append(str(error))
     not_started(crew, indexes, error)
-_workers.Crew._not_started = noted
+_crew.Crew._not_started = noted
 def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (96, hard))
@@ -258,7 +258,7 @@ def test_an_interpreter_that_ends(pool, libc, interpreter, text):
 
 @pytest.mark.parametrize("text", ["exec sleep 1000", "sleep 1000", "while :; do :; done"])
 def test_an_interpreter_that_never_serves(pool, libc, interpreter, monkeypatch, text):
-    monkeypatch.setattr(_workers, "_INTERPRETER_GRACE", 0.5)
+    monkeypatch.setattr(_crew, "_INTERPRETER_GRACE", 0.5)
     interpreter(text)
     executor = pool(2)
     futures = [executor.submit(square, i) for i in range(20)]
@@ -269,7 +269,7 @@ def test_an_interpreter_that_never_serves(pool, libc, interpreter, monkeypatch, 
 
 def test_a_slow_interpreter_is_waited_for(pool, monkeypatch, tmp_path):
     """`site` and what it imports may take longer than one that is none is given."""
-    monkeypatch.setattr(_workers, "_INTERPRETER_GRACE", 0.5)
+    monkeypatch.setattr(_crew, "_INTERPRETER_GRACE", 0.5)
     (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(1.5)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     executor = pool(1)

@@ -126,8 +126,8 @@ def test_a_stopped_worker_that_cannot_be_killed(program):
     p = program(
         REFUSING
         + """
-from fuload_exec import _workers
-_workers._ORDER_GRACE = 0.3
+from fuload_exec import _crew
+_crew._ORDER_GRACE = 0.3
 libc.raise_ = libc["raise"]
 libc.raise_.argtypes, libc.raise_.restype = [ctypes.c_int], ctypes.c_int
 def main():

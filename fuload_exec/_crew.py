@@ -1,18 +1,16 @@
-"""The workers of one pool: started, signalled, reaped. Every wait and signal of
-the parent stands here, but for SIGUSR1, which the core sends."""
+"""The workers of one pool: wanted, doomed, buried."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import resource
 import signal
 import time
 from collections.abc import Iterable
 
 from . import _core, _errors, _supervisor
-from ._descriptors import Lender, file_of
+from ._descriptors import Lender
+from ._process import Worker, environment, error_file, free_descriptors, headroom
 
 _INTERRUPT_GRACE = 0.1
 _LEAVE_GRACE = 10.0
@@ -20,67 +18,9 @@ _ATTACH_GRACE = 5.0
 _INTERPRETER_GRACE = 8.0
 _ORDER_GRACE = 5.0
 _START_PATIENCE = 10.0
-_QUOTED_LINES = 5
 _AT_ONCE = 16  # workers that are started in one go
 _FAILED_INTERPRETERS = 3  # in a row, and none has ever started: no more are tried
-_HEADROOM = 32  # descriptors that are left to the program, or an eighth of what it may have
 _TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EINTR, errno.ETXTBSY}
-
-
-class Worker:
-    def __init__(self, pid: int, pidfd: int, errors: int) -> None:
-        self.pid = pid
-        self.pidfd = pidfd  # the pool's, open until it is buried
-        self.errors = errors  # what a worker program writes to stderr before it has attached, or -1
-        self.errors_file = file_of(errors)
-        self.silent = 0.0  # seconds since it exec'ed the interpreter, of which nothing was heard
-        self.late = False  # it is killed for that
-
-    def last_words(self) -> str:
-        if self.errors < 0:
-            return ""
-        size = os.fstat(self.errors).st_size
-        text = os.pread(self.errors, 4096, max(0, size - 4096)).decode("utf-8", "replace")
-        lines = text.strip().splitlines()[-_QUOTED_LINES:]
-        return "; the last lines of its standard error:\n" + "\n".join(lines) if lines else ""
-
-    def waited_for_cpu(self) -> float:
-        """Seconds that it could have run and did not."""
-        try:
-            with open(f"/proc/{self.pid}/schedstat") as file:
-                return int(file.read().split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return 0.0
-
-    def close(self) -> None:
-        if self.errors >= 0 and file_of(self.errors) == self.errors_file:
-            os.close(self.errors)
-        self.errors = -1
-
-
-def _environment() -> dict[bytes, bytes]:
-    """os.environ as it is now, copied in one step: other threads change it."""
-    variables = getattr(os.environ, "_data", os.environ)  # the dict in it, of bytes
-    copied = variables.copy() if isinstance(variables, dict) else dict(variables)
-    return {os.fsencode(name): os.fsencode(value) for name, value in copied.items()}
-
-
-def _free_descriptors() -> int:
-    """How many more this process may open."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY:
-        return 1 << 30
-    try:
-        # Linux 6.2 counts them.
-        used = os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
-    except OSError:
-        return limit
-    return limit - used
-
-
-def _headroom() -> int:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return _HEADROOM if limit == resource.RLIM_INFINITY else min(_HEADROOM, limit // 8)
 
 
 class Crew:
@@ -297,21 +237,21 @@ class Crew:
         """How many workers may be started: some descriptors are left to the
         program, as long as one worker lives."""
         each = 1 if self.ever_attached else 3
-        room = (_free_descriptors() - _headroom()) // each
+        room = (free_descriptors() - headroom()) // each
         return min(wanted, room if self.workers else max(room, 1))
 
     def _start_some(self, indexes: list[int]) -> tuple[int, Exception | None]:
         """How many were started, and why no more were."""
         version, region, bell, alarm = self.pool.descriptors()
         prefix = f"{version}:{region}:{bell}:{alarm}:{self.lender.far}"
-        env = {**_environment(), **{os.fsencode(name): os.fsencode(value) for name, value in self.env.items()}}
+        env = {**environment(), **{os.fsencode(name): os.fsencode(value) for name, value in self.env.items()}}
         env.pop(b"FULOAD_WORKER", None)
         places: list[tuple[int, bytes, int, int]] = []
         started: list[tuple[int, int]] = []
         failure: Exception | None = None
         try:
             for index in indexes:
-                errors, real = self._error_file()
+                errors, real = (-1, -1) if self.ever_attached else error_file()
                 places.append((index, f"FULOAD_WORKER={prefix}:{index}:{real}".encode(), errors, real))
             started, failed = _core.start_workers(
                 self.pool,
@@ -347,7 +287,7 @@ class Crew:
             # Its end cannot be seen, and it may have begun a task: it is ended
             # here, and buried like one that died. The registry may not know it.
             try:
-                signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+                worker.send(signal.SIGKILL)
             except ProcessLookupError:
                 pass
             except OSError as error:
@@ -371,25 +311,6 @@ class Crew:
         for index in indexes:
             _core.worker_not_started(self.pool, index, said)
 
-    def _error_file(self) -> tuple[int, int]:
-        """Where a worker program's standard error goes until it has attached,
-        and where it goes then; (-1, -1) if this process has none, or it is known
-        to be a worker."""
-        if self.ever_attached:
-            return -1, -1
-        try:
-            os.fstat(2)
-        except OSError:
-            return -1, -1
-        errors = -1
-        try:
-            errors = os.memfd_create("fuload-stderr", os.MFD_CLOEXEC)
-            return errors, fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
-        except OSError as error:
-            if errors >= 0:
-                os.close(errors)
-            raise _errors.refused("a file for standard error", error.errno or 0) from None
-
     # -- signalling and reaping ---------------------------------------------------------
 
     def _send(self, worker: Worker, number: int) -> None:
@@ -402,7 +323,7 @@ class Crew:
             self.supervisor.lose()
             return
         try:
-            signal.pidfd_send_signal(worker.pidfd, number)
+            worker.send(number)
         except ProcessLookupError:
             pass
         except OSError as error:
@@ -438,13 +359,13 @@ class Crew:
     def _on_death(self, index: int, wait: bool = False) -> None:
         assert self.supervisor is not None
         worker = self.workers.get(index)
-        exited = worker is not None and self._await_exit(worker, wait)
+        exited = worker is not None and worker.await_exit(wait)
         if worker is None or not exited:
             return  # the event was that of a descriptor that had this number before
         self.ever_attached = self.ever_attached or _core.worker_attached(self.pool, index)
         silent = index in _core.silent_interpreters(self.pool)
         _core.worker_ended(self.pool, index)
-        exitcode = self._reap(worker)
+        exitcode = worker.reap()
         if worker.pidfd in self.supervisor.watched:
             self.supervisor.unwatch(worker.pidfd)
         del self.workers[index]
@@ -496,26 +417,6 @@ class Crew:
             said = f"ended {_errors._describe_exit(exitcode)} before it had attached"
         return f"the worker program {program!r} {said}{worker.last_words()}"
 
-    @staticmethod
-    def _await_exit(worker: Worker, wait: bool) -> bool:
-        """Whether it has ended; it is not reaped by that."""
-        try:
-            return os.waitid(os.P_PIDFD, worker.pidfd, os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)) is not None
-        except ChildProcessError:
-            return True  # somebody else has reaped it, or the system did
-
-    @staticmethod
-    def _reap(worker: Worker) -> int | None:
-        """The exit code of one that has ended, negative for a signal; None if
-        somebody else has it."""
-        try:
-            result = os.waitid(os.P_PIDFD, worker.pidfd, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            result = None
-        if result is None:
-            return None
-        return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
-
     def _send_all(self, number: int) -> None:
         for worker in list(self.workers.values()):
             self._send(worker, number)
@@ -536,12 +437,7 @@ class Crew:
         """The supervisor cannot go on. What it knew its workers by may be
         somebody else's now; a child that nobody has reaped still has its pid."""
         for worker in self.workers.values():
-            try:
-                if os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                    os.kill(worker.pid, signal.SIGKILL)
-                os.waitid(os.P_PID, worker.pid, os.WEXITED)
-            except (ChildProcessError, PermissionError):
-                pass
+            worker.end_by_pid()
             worker.close()
         self.workers.clear()
         self.pool.abandon(reason)
