@@ -23,6 +23,14 @@ include "copies.pxi"
 include "names.pxi"
 
 
+cdef inline void copy_in(char *to, const void *data, uint64_t size) noexcept:
+    """Under the interpreter's lock: no thread of the task's writes meanwhile."""
+    fl_copy(to, data, size)
+
+
+include "frames.pxi"
+
+
 def _import_pickler():
     """_pickle asks functools for `partial` alone, which is written in C; the
     rest of functools, and collections with it, would take longer to import
@@ -190,28 +198,26 @@ cdef object load(list views, Kept kept):
     """The request's pickle; large buffers become views, small ones copies."""
     cdef fl_pickle head
     cdef const char *at = worker.call.request
-    cdef uint64_t stream_at, offset, part
+    cdef uint64_t size = worker.call.request_size, offset = 0, part = 0
+    cdef bint readonly = False
     cdef uint32_t i
     cdef View view
-    cdef bint in_window = worker.call.request_size > worker.region.plan.slot_size
-    if not fl_pickle_check(at, worker.call.request_size, &stream_at):
+    cdef bint in_window = size > worker.region.plan.slot_size
+    if not read_frame(at, size, &head, &offset):
         raise ValueError("the request holds no pickle")
-    memcpy(&head, at, sizeof(head))
-    stream = copied_bytes(at + stream_at, head.stream_size)
+    stream = copied_bytes(at + offset, head.stream_size)
     if not head.buffers:
         return pickle_loads(stream)
-    offset = stream_at + head.stream_size
+    offset += head.stream_size
     buffers = []
     for i in range(head.buffers):
-        memcpy(&part, at + sizeof(head) + 8 * i, 8)
-        offset = fl_round(offset, FL_LINE)
-        readonly = part & FL_BUFFER_READONLY
-        part &= ~FL_BUFFER_READONLY
+        if not read_part(at, size, i, &offset, &part, &readonly):
+            raise ValueError("the request holds no pickle")
         if in_window:
             view = View.__new__(View)
             view.at = <char *>at + offset
             view.size = part
-            view.readonly = readonly != 0
+            view.readonly = readonly
             view.kept = kept
             views.append(view)
             buffers.append(view)

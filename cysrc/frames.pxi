@@ -1,35 +1,64 @@
-# struct fl_pickle: a stream, and the large buffers that stand beside it.
+# struct fl_pickle, both ways: a stream, and the large buffers that stand beside it.
+# The parent and the Python host include this; copy_in() is each one's own.
 
-cdef object not_a_pickle():
-    return _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+cdef uint64_t frame_size(bytes stream, list raws) except? 0:
+    """The bytes that write_frame() fills. `raws`: the buffers, or None."""
+    cdef uint64_t size = sizeof(fl_pickle) + <uint64_t>PyBytes_GET_SIZE(stream)
+    if raws is not None:
+        size += 8 * <uint64_t>len(raws)
+        for raw in raws:
+            size = fl_round(size, FL_LINE) + <uint64_t>raw.nbytes
+    return size
 
 
-cdef object copy_pickle(char *at, uint64_t size):
-    """(stream, buffers) out of a reply. Every length is read once, checked and
-    then used: a worker gone wild may be writing there."""
+cdef uint64_t copy_view(char *to, object view, bint *readonly) except? 0:
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(view, &buffer, PyBUF_SIMPLE)
+    copy_in(to, buffer.buf, <uint64_t>buffer.len)
+    part = <uint64_t>buffer.len
+    readonly[0] = buffer.readonly
+    PyBuffer_Release(&buffer)
+    return part
+
+
+cdef int write_frame(char *to, uint32_t flags, bytes stream, list raws) except -1:
     cdef fl_pickle head
-    cdef uint64_t part, length, offset
+    cdef uint64_t at, part, length
     cdef uint32_t i
-    if size < sizeof(head):
-        raise not_a_pickle()
-    memcpy(&head, at, sizeof(head))
-    offset = sizeof(head) + 8 * <uint64_t>head.buffers
-    if head.buffers > FL_MAX_BUFFERS or offset > size or head.stream_size > size - offset:
-        raise not_a_pickle()
-    stream = copied_bytes(at + offset, head.stream_size)
-    if not head.buffers:
-        return (stream, None)
-    buffers = []
-    offset += head.stream_size
+    cdef bint readonly = False
+    head.buffers = <uint32_t>len(raws) if raws is not None else 0
+    head.flags = flags
+    head.stream_size = <uint64_t>PyBytes_GET_SIZE(stream)
+    memcpy(to, &head, sizeof(head))
+    at = sizeof(head) + 8 * <uint64_t>head.buffers
+    copy_in(to + at, PyBytes_AS_STRING(stream), head.stream_size)
+    at += head.stream_size
     for i in range(head.buffers):
-        memcpy(&length, at + sizeof(head) + 8 * i, 8)
-        part = length & ~FL_BUFFER_READONLY
-        offset = fl_round(offset, FL_LINE)
-        if offset > size or part > size - offset:
-            raise not_a_pickle()
-        if length & FL_BUFFER_READONLY:
-            buffers.append(copied_bytes(at + offset, part))
-        else:
-            buffers.append(copied_bytearray(at + offset, part))
-        offset += part
-    return (stream, buffers)
+        at = fl_round(at, FL_LINE)
+        part = copy_view(to + at, raws[i], &readonly)
+        at += part
+        length = part | FL_BUFFER_READONLY if readonly else part
+        memcpy(to + sizeof(head) + 8 * <uint64_t>i, &length, 8)
+    return 0
+
+
+cdef bint read_frame(const char *at, uint64_t size, fl_pickle *head, uint64_t *stream_at) noexcept:
+    """Its head, and where the stream begins. False: they do not fit into `size`.
+
+    Here and in read_part() every number is read once, checked and then used: the
+    other side may have gone wild, and be writing there."""
+    if size < sizeof(fl_pickle):
+        return False
+    memcpy(head, at, sizeof(fl_pickle))
+    stream_at[0] = sizeof(fl_pickle) + 8 * <uint64_t>head.buffers
+    return head.buffers <= FL_MAX_BUFFERS and stream_at[0] <= size and head.stream_size <= size - stream_at[0]
+
+
+cdef bint read_part(const char *at, uint64_t size, uint32_t i, uint64_t *offset, uint64_t *part, bint *readonly) noexcept:
+    """Buffer `i`: where it begins, after the end of what is before it, and its length."""
+    cdef uint64_t length
+    memcpy(&length, at + sizeof(fl_pickle) + 8 * <uint64_t>i, 8)
+    part[0] = length & ~FL_BUFFER_READONLY
+    readonly[0] = length & FL_BUFFER_READONLY != 0
+    offset[0] = fl_round(offset[0], FL_LINE)
+    return offset[0] <= size and part[0] <= size - offset[0]

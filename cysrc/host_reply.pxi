@@ -33,37 +33,16 @@ cdef object pickling():
 
 cdef int reply_pickle(int kind, object value) except -1:
     global reply_kind
-    cdef fl_pickle head
-    cdef uint64_t size, at, part
-    cdef Py_buffer buffer
+    cdef uint64_t size
     cdef char *to
-    cdef Py_ssize_t i, count
+    cdef list raws
     stream, buffers = pickling().dump(value)
-    raws = [b.raw() for b in buffers] if buffers else ()
-    count = len(raws)
-    head.buffers = <uint32_t>count
-    head.flags = 0
-    head.stream_size = <uint64_t>len(stream)
-    at = sizeof(head) + 8 * <uint64_t>count
-    size = at + head.stream_size
-    for raw in raws:
-        size = fl_round(size, FL_LINE) + <uint64_t>raw.nbytes
+    raws = [b.raw() for b in buffers] if buffers else None
+    size = frame_size(stream, raws)
     worker.call.reply_size = 0
     to = fl_reply_reserve(&worker, size)
     if to != NULL:
-        memcpy(to, &head, sizeof(head))
-        fl_copy(to + at, PyBytes_AS_STRING(stream), head.stream_size)
-        at += head.stream_size
-        for i in range(count):
-            at = fl_round(at, FL_LINE)
-            PyObject_GetBuffer(raws[i], &buffer, PyBUF_SIMPLE)
-            fl_copy(to + at, buffer.buf, <size_t>buffer.len)
-            part = <uint64_t>buffer.len
-            at += part
-            if buffer.readonly:
-                part |= FL_BUFFER_READONLY
-            PyBuffer_Release(&buffer)
-            memcpy(to + sizeof(head) + 8 * i, &part, 8)
+        write_frame(to, 0, stream, raws)
         worker.call.reply_size = size
     reply_kind = kind
     return 0

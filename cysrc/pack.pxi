@@ -100,22 +100,11 @@ cdef list parts_of(Callable c, object fn, tuple args, dict kwargs):
     return [("the function", fn), *parts, *((f"argument {key!r}", value) for key, value in kwargs.items())]
 
 
-cdef uint64_t copy_view(char *to, object view) except? 0:
-    cdef Py_buffer buffer
-    PyObject_GetBuffer(view, &buffer, PyBUF_SIMPLE)
-    copy_in(to, buffer.buf, <uint64_t>buffer.len)
-    part = <uint64_t>buffer.len
-    PyBuffer_Release(&buffer)
-    return part
-
-
 cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tuple args, dict kwargs) except -1:
-    cdef fl_pickle head
     cdef Place place
-    cdef Views views = None
-    cdef uint64_t size, at, part
-    cdef Py_ssize_t i, count
+    cdef uint64_t size
     cdef bytes stream
+    cdef list raws
     try:
         if c is None:
             stream, buffers = pickling.dump((fn, args, kwargs), pool.catalogue.main)
@@ -126,33 +115,9 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
     except Exception as error:
         parts = parts_of(future.callable, fn, args, kwargs)
         return fail_at_once(future, pool, pickling.explained(error, future.callable.name, parts, pool.catalogue.main))
-    head.buffers = 0
-    head.flags = FL_PICKLE_KEYWORDS if kwargs else 0
-    head.stream_size = <uint64_t>PyBytes_GET_SIZE(stream)
-    if not buffers:
-        size = sizeof(head) + head.stream_size
-        reserve(pool, size, &place)
-        memcpy(place.at, &head, sizeof(head))
-        copy_in(place.at + sizeof(head), PyBytes_AS_STRING(stream), head.stream_size)
-        return commit(pool, &place, future, c.id if c is not None else 0,
-                      FL_CALL_PYTHON if c is not None else FL_CALL_PICKLED, size)
-    count = len(buffers)
-    head.buffers = <uint32_t>count
-    raws = [b.raw() for b in buffers]
-    size = sizeof(head) + 8 * <uint64_t>count + head.stream_size
-    for raw in raws:
-        size = fl_round(size, FL_LINE) + <uint64_t>raw.nbytes
+    raws = [b.raw() for b in buffers] if buffers else None
+    size = frame_size(stream, raws)
     reserve(pool, size, &place)
-    memcpy(place.at, &head, sizeof(head))
-    at = sizeof(head) + 8 * <uint64_t>count
-    copy_in(place.at + at, PyBytes_AS_STRING(stream), head.stream_size)
-    at += head.stream_size
-    for i in range(count):
-        at = fl_round(at, FL_LINE)
-        part = copy_view(place.at + at, raws[i])
-        at += part
-        if raws[i].readonly:
-            part |= FL_BUFFER_READONLY
-        memcpy(place.at + sizeof(head) + 8 * i, &part, 8)
+    write_frame(place.at, FL_PICKLE_KEYWORDS if kwargs else 0, stream, raws)
     return commit(pool, &place, future, c.id if c is not None else 0,
                   FL_CALL_PYTHON if c is not None else FL_CALL_PICKLED, size)

@@ -1,5 +1,30 @@
 # What a native call returned, out of the reply and into the caller's buffers.
 
+cdef object not_a_pickle():
+    return _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+
+
+cdef object copy_pickle(char *at, uint64_t size):
+    """(stream, buffers) out of a reply."""
+    cdef fl_pickle head
+    cdef uint64_t part = 0, offset = 0
+    cdef bint readonly = False
+    cdef uint32_t i
+    if not read_frame(at, size, &head, &offset):
+        raise not_a_pickle()
+    stream = copied_bytes(at + offset, head.stream_size)
+    if not head.buffers:
+        return (stream, None)
+    buffers = []
+    offset += head.stream_size
+    for i in range(head.buffers):
+        if not read_part(at, size, i, &offset, &part, &readonly):
+            raise not_a_pickle()
+        buffers.append(copied_bytes(at + offset, part) if readonly else copied_bytearray(at + offset, part))
+        offset += part
+    return (stream, buffers)
+
+
 cdef object wrong_result(Callable c):
     return _errors.SlotCorrupted(f"a reply to {c.name}() does not hold what the call was to return")
 
