@@ -310,8 +310,3 @@ cdef class CoreFuture:
         if self.finished_ns < self.started_ns:
             return (queued, None)
         return (queued, (self.finished_ns - self.started_ns) / 1e9)
-
-
-class _Raised(Exception):
-    """Carries an exception that the worker sent, to tell it from one that
-    unpacking raised."""

@@ -98,6 +98,11 @@ cdef object load_pickle(object payload, object main):
     return pickle_loads(stream, buffers=buffers) if buffers else pickle_loads(stream)
 
 
+class _Raised(Exception):
+    """Carries an exception that the worker sent, to tell it from one that
+    unpacking raised."""
+
+
 cdef object unpack_reply(CoreFuture f):
     """The value; raises _Raised for an exception of the task, and others for
     what went wrong on the way."""

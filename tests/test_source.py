@@ -1,11 +1,13 @@
-"""The directions of docs/design.md: who may use whom, and what stands in one place only."""
+"""Who may use whom, what stands in one place only, and how long things are."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+from support.sources import c_code, defined, used
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,15 +54,19 @@ def test_protocol_headers_include_only_earlier_ones():
         assert includes(path) <= {p.name for p in sources("csrc/protocol/*.h")}, path
 
 
-@pytest.mark.parametrize(("mine", "other"), [("parent", "worker"), ("worker", "parent")])
-def test_the_parent_and_the_worker_never_meet(mine, other):
+@pytest.mark.parametrize("mine", ["parent", "worker"])
+def test_the_parent_and_the_worker_never_meet(mine):
+    own = {path.name for path in sources(f"csrc/{mine}/*.h")}
     for path in sources(f"csrc/{mine}/*.[ch]"):
-        for name in includes(path):
-            assert not (ROOT / "csrc" / other / Path(name).name).exists() or "/" not in name, (path, name)
-            assert f"{other}/" not in name, (path, name)
-    if mine == "parent":
-        core = "".join(p.read_text() for p in sources("cysrc/_core.pyx", "cysrc/*.pxi"))
-        assert not re.search(r'extern from "worker/', core)
+        strange = {name for name in includes(path) if not name.startswith("protocol/")} - own - {"fuload.h"}
+        assert not strange, (path, strange)
+
+
+def test_core_reaches_no_worker_and_the_python_host_no_parent():
+    core = "".join(p.read_text() for p in sources("cysrc/_core.pyx", "cysrc/*.pxi") if p.name not in HOSTS)
+    assert not re.search(r'extern from "worker/', core)
+    host = "".join((ROOT / "cysrc" / name).read_text() for name in ["_host.pyx", *HOSTS])
+    assert not re.search(r'extern from "parent/', host)
 
 
 def test_csrc_has_no_python():
@@ -72,50 +78,57 @@ def test_the_public_header_includes_nothing_of_ours():
     assert includes(ROOT / "fuload_exec/include/fuload.h") == set()
 
 
-def test_shared_words_are_defined_in_the_protocol_the_parent_and_the_interrupt_handler_only():
-    """Others call functions of these, or pass on what they hold."""
-    for path in sources("csrc/worker/*.[ch]", "cysrc/*.p*"):
-        if path.name != "interrupt.pxi":
-            assert "_Atomic" not in path.read_text(), path
+# Outside csrc/protocol, csrc/parent and SIGINT's handler: who reads or writes a
+# shared word without a function of these. This list only becomes shorter.
+ATOMICS = {
+    "attach.c", "become_python.c", "worker.c", "worker.h",
+    "_host.pyx", "burial.pxi", "counts.pxi", "crew.pxi", "look.pxi", "pool.pxi",
+}
+
+
+def test_atomics_stand_in_the_protocol_the_parent_and_the_interrupt_handler_only():
+    instruction = r"\b_Atomic\b|\batomic_(?!t\b)\w+|\b__(?:atomic|sync)_\w+|\bfl_(?:load|store|swap)\("
+    paths = sources("csrc/worker/*.[ch]", "cysrc/*.pyx", "cysrc/*.pxi", "fuload_exec/include/*.h")
+    found = {path.name for path in paths if re.search(instruction, c_code(path.read_text()) if path.suffix in {".c", ".h"} else path.read_text())}
+    assert found - {"interrupt.pxi"} == ATOMICS
 
 
 # -- the parts of _core ---------------------------------------------------------------
 
+HOSTS = set(re.findall(r'^include "([^"]+)"', (ROOT / "cysrc/_host.pyx").read_text(), re.M)) - set(
+    re.findall(r'^include "([^"]+)"', (ROOT / "cysrc/_core.pyx").read_text(), re.M))
 PARTS = re.findall(r'^include "(\w+)\.pxi"', (ROOT / "cysrc/_core.pyx").read_text(), re.M)
-FORWARD = {"Pool", "CoreFuture", "Submitter"}
+FORWARD = {"Pool", "CoreFuture"}
 # What uses a name of a part below it, and why it may. This list only becomes shorter.
 EXCEPTIONS = {
     ("cancel", "corrupted"): "what cannot be taken back is judged, and judging takes all tasks back where the pool breaks",
+    ("arrays", "Submitter"): "what is mapped is submitted with a submitter's options",
+    ("pool", "Submitter"): "as above: it makes the futures",
 }
 
 
-def code_of_part(name: str) -> str:
-    text = re.sub(r'"""(?:.|\n)*?"""', "", (ROOT / "cysrc" / f"{name}.pxi").read_text())
-    text = re.sub(r"#.*", "", text)
-    text = re.sub(r"^ +(?:cpdef|cdef|def) .*\(.*", "", text, flags=re.M)  # methods have names of their own
-    return re.sub(r'"(?:\\.|[^"\\\n])*"', "", text)
-
-
-def names_of_part(text: str) -> set[str]:
-    names = set(re.findall(r"^(?:cdef|cpdef|def)\s+(?:inline\s+)?(?:[\w\* ]*?[\s\*])?(\w+)\(", text, re.M))
-    names |= set(re.findall(r"^cdef\s+(?:class|struct)\s+(\w+)", text, re.M))
-    for block in re.findall(r"^cdef enum[^\n]*:\n((?:(?:    .*)?\n)+)", text, re.M):
-        names |= set(re.findall(r"^    (\w+)", block, re.M))
-    return names - FORWARD
-
-
 def test_each_part_uses_only_what_stands_above_it():
-    assert {p.stem for p in sources("cysrc/*.pxi")} - {"copies", "names"} >= set(PARTS) - {"copies", "names"}
-    text = {part: code_of_part(part) for part in PARTS}
-    names = {part: names_of_part(text[part]) for part in PARTS}
+    text = {part: (ROOT / "cysrc" / f"{part}.pxi").read_text() for part in PARTS}
+    below = {name: part for part in PARTS for name in defined(text[part])}
     found = {
         (part, name)
         for position, part in enumerate(PARTS)
-        for later in PARTS[position + 1 :]
-        for name in names[later]
-        if re.search(rf"(?<![\w.]){name}\b" + ("" if name[0].isupper() else r"\("), text[part])
+        for name in used(text[part]) - FORWARD
+        if name in below and PARTS.index(below[name]) > position
     }
     assert found == set(EXCEPTIONS)
+
+
+def test_definitions_and_uses_are_told_apart():
+    text = (
+        'cdef extern from *:\n    """\n    static int hidden;\n    """\n    int declared(int fd) nogil\n    int A, B\n\n\n'
+        "cdef enum:\n    FIRST = 1  # not_this\n\n\ncdef object table = {}\n\n\nclass _Plain(Exception):\n    pass\n\n\n"
+        "cdef int path(Pool pool, int size) except -1:\n    cdef int local = 0\n"
+        '    local = elsewhere(pool.field, f"{shown}", key=other)\n    return local + size  # commented()\n'
+    )
+    assert defined(text) == {"declared", "A", "B", "FIRST", "table", "_Plain", "path"}
+    assert {"elsewhere", "shown", "other", "Pool"} <= used(text)
+    assert not used(text) & {"hidden", "local", "size", "field", "key", "commented", "not_this", "pool"}
 
 
 def test_every_part_is_included_once_and_includes_none():
@@ -226,10 +239,33 @@ def test_signals_and_waits_of_the_parent_stand_in_one_module():
     assert users == ["_process.py"]
 
 
+def private(text: str) -> set[str]:
+    """The private names of this package that a Python text imports or reaches by attributes."""
+    names = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            names.add(ast.unparse(node))
+    return {name for name in names if re.match(r"fuload_exec\.(\w+\.)*_(?!_)", name)}
+
+
+def test_private_names_are_told_from_public_ones():
+    text = "import fuload_exec._core\nfrom fuload_exec import (_map,\n    arrays)\nfuload_exec._errors\nfuload_exec.__file__\n"
+    assert private(text) == {"fuload_exec._core", "fuload_exec._map", "fuload_exec._errors"}
+
+
 def test_examples_and_contract_tests_use_public_names_only():
-    private = re.compile(r"fuload_exec\._(?!_)|from fuload_exec import .*\b_[a-z]")
     for path in sources("examples/**/*.py", "tests/contract/*.py"):
-        assert not private.search(path.read_text()), path
+        assert not private(path.read_text()), path
+
+
+def test_pages_show_public_names_only():
+    for path in sources("README.md", "docs/**/*.md"):
+        for block in re.findall(r"^```py[^\n]*\n([\s\S]*?)^```", path.read_text(), re.M):
+            assert not re.search(r"fuload_exec\._(?!_)|from fuload_exec import .*\b_[a-z]", block), path
 
 
 def test_integrations_use_public_names_only():
