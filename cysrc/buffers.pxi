@@ -8,7 +8,6 @@ cdef class Views:
     cdef uint64_t at[64]   # its place in the request
     cdef int count
     cdef fl_extent extent  # what of the request comes back
-    cdef list owners       # what the views are of, if nobody else holds it
 
     def __dealloc__(self):
         for i in range(self.count):

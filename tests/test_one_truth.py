@@ -45,8 +45,10 @@ def members(struct: str) -> list[tuple[str, str, list[str]]]:
     assert body, f"fuload.h has no struct {struct}"
     found = re.findall(r"^    ([\w ]+?\*?) ?\(\*(\w+)\)\(([^)]*)\);$", body[1], re.M)
     assert len(found) == body[1].count(";")
-    return [(name, result.strip(), [re.sub(r"\w+$", "", a.strip()).strip() for a in arguments.split(",")])
-            for result, name, arguments in found]
+    return [
+        (name, result.strip(), [re.sub(r"\w+$", "", a.strip()).strip() for a in arguments.split(",")])
+        for result, name, arguments in found
+    ]
 
 
 def test_the_api_of_plugins_is_that_of_the_header():
@@ -65,5 +67,5 @@ def test_workers_fill_every_member_of_the_api():
     """In the order of the header, or by name: one left out would be a jump to 0."""
     table = re.search(r"fuload_api \w+ = \{([^}]*)\}", (ROOT / "csrc/worker/call_task.c").read_text())
     assert table
-    filled = re.findall(r"\.(\w+) =", table[1]) or [name for name in re.findall(r"\w+", table[1])]
+    filled = re.findall(r"\.(\w+) =", table[1]) or list(re.findall(r"\w+", table[1]))
     assert len(filled) == len(members("fuload_api"))

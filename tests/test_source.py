@@ -81,22 +81,35 @@ def test_the_public_header_includes_nothing_of_ours():
 # Outside csrc/protocol, csrc/parent and SIGINT's handler: who reads or writes a
 # shared word without a function of these. This list only becomes shorter.
 ATOMICS = {
-    "attach.c", "become_python.c", "worker.c", "worker.h",
-    "_host.pyx", "burial.pxi", "counts.pxi", "crew.pxi", "look.pxi", "pool.pxi",
+    "attach.c",
+    "become_python.c",
+    "worker.c",
+    "worker.h",
+    "_host.pyx",
+    "burial.pxi",
+    "counts.pxi",
+    "crew.pxi",
+    "look.pxi",
+    "pool.pxi",
 }
 
 
 def test_atomics_stand_in_the_protocol_the_parent_and_the_interrupt_handler_only():
     instruction = r"\b_Atomic\b|\batomic_(?!t\b)\w+|\b__(?:atomic|sync)_\w+|\bfl_(?:load|store|swap)\("
     paths = sources("csrc/worker/*.[ch]", "cysrc/*.pyx", "cysrc/*.pxi", "fuload_exec/include/*.h")
-    found = {path.name for path in paths if re.search(instruction, c_code(path.read_text()) if path.suffix in {".c", ".h"} else path.read_text())}
+    found = {
+        path.name
+        for path in paths
+        if re.search(instruction, c_code(path.read_text()) if path.suffix in {".c", ".h"} else path.read_text())
+    }
     assert found - {"interrupt.pxi"} == ATOMICS
 
 
 # -- the parts of _core ---------------------------------------------------------------
 
 HOSTS = set(re.findall(r'^include "([^"]+)"', (ROOT / "cysrc/_host.pyx").read_text(), re.M)) - set(
-    re.findall(r'^include "([^"]+)"', (ROOT / "cysrc/_core.pyx").read_text(), re.M))
+    re.findall(r'^include "([^"]+)"', (ROOT / "cysrc/_core.pyx").read_text(), re.M)
+)
 PARTS = re.findall(r'^include "(\w+)\.pxi"', (ROOT / "cysrc/_core.pyx").read_text(), re.M)
 FORWARD = {"Pool", "CoreFuture"}
 # What uses a name of a part below it, and why it may. This list only becomes shorter.

@@ -24,6 +24,7 @@ def build():
     return HERE / "build" / "plain"
 
 
+@pytest.mark.timeout(900)  # a case that hangs is ended sooner, by check.h
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(build, program):
     done = run(build / program)

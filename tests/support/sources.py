@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-_STRING = re.compile(
-    r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*'
-)
+_STRING = re.compile(r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*')
 _TYPE = r"(?:(?:const|unsigned|long|object|inline|readonly|public) )*[\w.]+(?:\[[\w, ]+\])?[ *]+"
 _CYTHON_FUNCTION = re.compile(rf"^( *)(?:async )?(?:def|cpdef|cdef) (?:{_TYPE})?(\w+)\(", re.M)
 
@@ -64,7 +62,7 @@ def _bound(code: str) -> set[str]:
     for targets in re.findall(r"\bfor ([\w, ()]+) in\b", code):
         names |= set(re.findall(r"\w+", targets))
     for parameters in re.findall(r"^ *(?:def|cpdef|cdef) [^(\n=]*\(([^)]*)\)", code, re.M):
-        names |= {match for match in re.findall(r"(\w+)(?: *=[^,]*)?(?:,|$)", parameters.replace("\n", " "))}
+        names |= set(re.findall(r"(\w+)(?: *=[^,]*)?(?:,|$)", parameters.replace("\n", " ")))
     for declared in re.findall(rf"^ +(?:cdef )?{_TYPE}(\w[\w, *]*)(?:\[\w+\])?(?: = .*)? *$", code, re.M):
         names |= set(re.findall(r"\w+", declared))
     return names
@@ -74,5 +72,7 @@ def used(text: str) -> set[str]:
     """The names of others that a part's code says; attributes and the names of keyword arguments are none."""
     text = re.sub(r'^cdef extern from [^\n]*:\n {4}"""[\s\S]*?"""', "", text, flags=re.M)
     code = python_code(text)
-    names = set(re.findall(r"(?<![.\w])[A-Za-z_]\w*(?!\w)(?!=[^=])", re.sub(r"^ +(?:def|cpdef|cdef) [^(\n=]*\(", "", code, flags=re.M)))
+    names = set(
+        re.findall(r"(?<![.\w])[A-Za-z_]\w*(?!\w)(?!=[^=])", re.sub(r"^ +(?:def|cpdef|cdef) [^(\n=]*\(", "", code, flags=re.M))
+    )
     return names - _bound(code)
