@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         return _compile(rest)
     if command == "config":
         return _config(rest)
-    return fail(f"there is no command {command!r}; 'cc' and 'config' there are")
+    return fail(f"unknown command {command!r}: choose 'cc' or 'config'")
 
 
 def _compile(arguments: list[str]) -> int:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeMap", "check_iterables", "map_array"]
 
-# A chunk of so many items costs little a call, and its pages stay in the caches.
+# A chunk of this many items costs little per call, and its pages stay in the caches.
 _LARGEST_CHUNK = 16384
-# map_array's chunks: at most so many bytes of arguments and results, all that
-# are under way together so many, and towards the end fewer, so that the workers
+# map_array's chunks: at most this many bytes of arguments and results, all that
+# are under way together this many, and towards the end fewer, so that the workers
 # come to their ends at the same time.
 _CHUNK_BYTES = 1 << 19
 _BYTES_AHEAD = 1 << 26
@@ -144,7 +144,7 @@ class NativeMap:
 
 
 def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[Any, ...], out: Any, most: int | None = None) -> Any:
-    """See FuloadExecutor.map_array. `most`: calls a task."""
+    """See FuloadExecutor.map_array. `most`: calls per task."""
     import numpy
 
     formats = _core.item_formats(submitter, fn)
@@ -180,7 +180,7 @@ def map_array(submitter: _core.Submitter, workers: int, fn: Any, arrays: tuple[A
                 _core.submit_map(submitter, fn, chunk, size, flat[at : at + size], futures)
                 at += size
             if not futures:
-                if result == "?":  # C knows more truths than the 1 of NumPy
+                if result == "?":  # any value but 0 is true in C, NumPy wants a 1
                     numpy.not_equal(flat.cast("B"), 0, out=whole)
                 return results
             # Not for each chunk by itself: to wake costs as much as a small one,

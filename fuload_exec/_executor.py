@@ -71,7 +71,7 @@ class _PoolExecutor(Submitter, Executor):
         Args:
             timeout: seconds from now until all results that are asked for
                 must be there; else TimeoutError.
-            chunksize: calls a task; None chooses it: 1 with a buffer, and if
+            chunksize: calls per task; None chooses it: 1 with a buffer, and if
                 tasks have a timeout or are retried.
             buffersize: tasks submitted ahead of the results that are read;
                 None is all of them, at once.
@@ -120,14 +120,14 @@ class _PoolExecutor(Submitter, Executor):
 
         Args:
             fn: a ctypes function or NativeFunction, numbers in, a number out.
-            arrays: arrays or numbers, one an argument.
+            arrays: arrays or numbers, one per argument.
             out: a C-contiguous array for the results; None makes one.
 
         Many calls go as one task, but one by one if tasks have a timeout or are
         retried. An error leaves in `out` what was finished.
 
         Returns:
-            The results as a NumPy array; no Python object is made an element.
+            The results as a NumPy array; no Python object is created per element.
 
         Raises:
             TypeError: fn is no C function of numbers, or items do not convert.
@@ -232,7 +232,7 @@ class FuloadExecutor(_PoolExecutor):
             are always fresh programs, as with 'spawn'.
         initializer, initargs: called once in each worker before its first
             Python task; if it raises, the pool is broken.
-        max_tasks_per_child: a worker is replaced after so many tasks; None is
+        max_tasks_per_child: a worker is replaced after this many tasks; None is
             no limit.
         worker: path or argv of a worker program of one's own, built with
             fuload.h; None is the bundled fuload-worker.
@@ -245,7 +245,7 @@ class FuloadExecutor(_PoolExecutor):
         slots, slot_size: tasks that can be in the shared memory at once, and
             the bytes of a request or reply that fit a slot itself.
         max_payload: most bytes of one request or reply; address space only.
-        max_pending: submit() blocks while so many tasks are unfinished.
+        max_pending: submit() blocks while this many tasks are unfinished.
         spin: seconds that a worker, and a thread in result(), polls before
             it sleeps; None adapts to the CPUs and to how busy they are, 0 never
             polls.
