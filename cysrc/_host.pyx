@@ -275,14 +275,14 @@ cdef bint set_up() except -1:
         prepared = described(worker.region.header.setup_function, FL_DESCRIBE_SETUP)
         if prepared is None:
             return True
-        from fuload_exec import _worker_setup
-        _worker_setup.prepare(prepared, worker.index)
+        from fuload_exec._in_worker.setup import prepare
+        prepare(prepared, worker.index)
     except BaseException as error:
         if type(error).__name__ == "MainNotImported":
             failed_setup = f"{error}\0"
         else:
             failed_setup = f"the initializer failed: {one_line(error)}\0{traceback_text(error)}"
-            from fuload_exec._worker_setup import tell_failure
+            from fuload_exec._in_worker.setup import tell_failure
             tell_failure(error)
         reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
         return False
@@ -358,7 +358,7 @@ cdef void refuse(object error) noexcept:
 
 cdef int leave_removed_directory() except -1:
     """A look for what a module does not have fails in Python 3.13.0 with a
-    SystemError where the current directory is gone. See _worker_setup for where
+    SystemError where the current directory is gone. See _in_worker/setup.py for where
     the worker goes then."""
     import posix
     try:
@@ -371,15 +371,15 @@ cdef int leave_removed_directory() except -1:
 cdef int run_site(tuple finders) except -1:
     """What -S has left out, with the same sys.path as at the interpreter's start."""
     import sys
-    from fuload_exec import _worker_site
+    from fuload_exec._in_worker.site import run
     fl_take_back_S(sys.flags, type(sys.flags).__match_args__.index("no_site"))
-    _worker_site.run(finders)
+    run(finders)
     return 0
 
 
 def main(site=False, finders=()):
     """Serve as a worker until told to leave; only a fuload worker calls it.
-    `site`: it is still to be imported (see _worker_site)."""
+    `site`: it is still to be imported (see _in_worker/site.py)."""
     cdef const char *why
     cdef uint64_t resume
     cdef int code

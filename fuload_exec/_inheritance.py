@@ -46,7 +46,7 @@ def original_directory() -> str | None:
 
 
 def process_data(mp_context: Any, workers: int) -> dict[str, Any]:
-    """For _worker_process.adopt(). Numbers are drawn as for this many children."""
+    """For _in_worker.multiprocessing.adopt(). Numbers are drawn as for this many children."""
     from multiprocessing import process
 
     look_at_reducers()

@@ -84,7 +84,7 @@ def _interpreter() -> list[str]:
 
 def _editable_finders() -> tuple[str, ...]:
     """Modules of editable installs that workers need not import at their start
-    (see _worker_site): setuptools' finders, but for those of namespace packages
+    (see _in_worker/site.py): setuptools' finders, but for those of namespace packages
     and of what `site` itself imports."""
     return tuple(
         name

@@ -39,6 +39,7 @@ def test_every_package_is_installed():
 
 def test_every_module_goes_along(lists):
     modules = {path.name.partition(".")[0] for path in PACKAGE.iterdir() if path.suffix in {".py", ".so"}}
+    modules |= {"_in_worker", *(f"_in_worker.{path.stem}" for path in (PACKAGE / "_in_worker").glob("[!_]*.py"))}
     expected = modules - {"__init__", "joblib"}  # that one has importers of its own
     assert {name.partition(".")[2] for name in lists["hiddenimports"] if name.startswith("fuload_exec.")} == expected
 

@@ -27,6 +27,8 @@ def hidden_imports() -> list[str]:
     for. Those for programs that are not part of the frozen one are left out."""
     left_out = {"_pyinstaller", "joblib"}
     modules = [module.name for module in pkgutil.iter_modules([_PACKAGE]) if module.name not in left_out]
+    inner = os.path.join(_PACKAGE, "_in_worker")
+    modules += [f"_in_worker.{module.name}" for module in pkgutil.iter_modules([inner])]
     return [*(f"{_NAME}.{name}" for name in sorted(modules)), *_OF_EXTENSIONS]
 
 

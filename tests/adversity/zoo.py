@@ -220,7 +220,7 @@ def our_threads():
         try:
             with open(f"/proc/self/task/{task}/comm") as file:
                 names.append(file.read().strip())
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             pass
     return sorted(name for name in names if name.startswith("fuload-"))
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ._descriptors import Address, fetch_tracker
-from ._pickling import look_at_reducers
+from .._descriptors import Address, fetch_tracker
+from .._pickling import look_at_reducers
 
 
 def adopt(multiprocessing: Any, data: dict[str, Any], index: int, lender: Address) -> None:

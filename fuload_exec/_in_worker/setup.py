@@ -122,12 +122,12 @@ def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int,
     workers never import it."""
 
     def adopt(multiprocessing: ModuleType) -> None:
-        from ._worker_process import adopt
+        from .multiprocessing import adopt
 
         adopt(multiprocessing, data, index, lender)
 
     def share_tracker(module: ModuleType) -> None:
-        from ._worker_process import share_tracker
+        from .multiprocessing import share_tracker
 
         share_tracker(module, lender)
 
