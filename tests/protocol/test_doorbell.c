@@ -838,10 +838,16 @@ static void *run_collector(void *unused)
  * looks once more after it said so. */
 static void watch(uint32_t looks)
 {
+    uint32_t slot = looks % REPORTERS, generation;
+
+    pthread_mutex_lock(&lock);
+    generation = crew.generations[slot] + 1;
     fl_watch_begin(&crew.parent);
-    fl_watch(&crew.parent, looks % 2 ? -1 : (int32_t)(looks % REPORTERS), crew.generations[looks % REPORTERS] + 1,
-             fl_now() + looks * 1000);
+    pthread_mutex_unlock(&lock);
+    fl_watch(&crew.parent, looks % 2 ? -1 : (int32_t)slot, generation, fl_now() + looks * 1000);
+    pthread_mutex_lock(&lock);
     fl_watch_end(&crew.parent);
+    pthread_mutex_unlock(&lock);
     collect();
 }
 
