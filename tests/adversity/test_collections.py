@@ -66,12 +66,14 @@ def in_time(call):
 
 
 class Pause:
-    """A task that runs until it is ended."""
+    """A task that runs until it is ended. Its worker has it: the collection may
+    also come in the thread that starts workers, which would wait for itself."""
 
     def __init__(self, executor, libc, path):
         os.mkfifo(path)
         self.path = path
         self.future = executor.submit(libc.open, os.fsencode(path), os.O_RDONLY)
+        until(self.future.running)
 
     def end(self):
         """Let it end, and see that it has."""
