@@ -53,6 +53,26 @@ cdef c_bool take_calls(void *context) noexcept nogil:
     return True
 
 
+cdef void drop_newborn(Pool pool, uint32_t index) noexcept:
+    """The pidfd of a worker that could not be registered, or in a forked child was
+    not yet. Whatever has its number is that: it was just made."""
+    cdef fl_seat *seat = &pool.parent.seats[index]
+    if seat.newborn >= 0:
+        close(seat.newborn)
+        seat.newborn = -1
+
+
+cdef void drop_pidfds(Pool pool) noexcept:
+    cdef uint32_t i
+    cdef bint here = pool.forks == fuload_forks
+    if pool.bell.pidfds != NULL:
+        for i in range(pool.worker_count):
+            fuload_release(pool.bell.registry, pool.bell.pidfds[i], here)
+            pool.bell.pidfds[i] = -1
+            if not here:
+                drop_newborn(pool, i)
+
+
 cdef c_bool ask_worker(void *pool) noexcept:
     return (<Pool>pool).start_worker()
 

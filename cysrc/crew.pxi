@@ -50,7 +50,8 @@ def worker_started(Pool pool, uint32_t index, int pid, int pidfd):
     pool.parent.seats[index].pid = <uint32_t>pid
     fl_store(&pool.region.pids[index], <uint64_t>pid)
     (<Registry>pool.registry).enrol(pidfd, 0)
-    pool.bell.pidfds[index] = pidfd  # the pool's from now on
+    pool.bell.pidfds[index] = pidfd
+    pool.parent.seats[index].newborn = -1
     # It may have gone to sleep and been called before it could be signalled.
     if fl_state_of(fl_load(&pool.region.states[index])) == FL_CALLED:
         fuload_ring(pool.bell.registry, pidfd, pool.bell.alarm)

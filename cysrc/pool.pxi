@@ -67,21 +67,7 @@ cdef class Pool:
         self.name = name
         self.worker_count = workers
         _pools.add(self)
-        self.bell.pidfds = <int *>malloc(workers * sizeof(int))
-        if self.bell.pidfds != NULL:
-            for i in range(workers):
-                self.bell.pidfds[i] = -1
-        self.futures = <PyObject **>calloc(slots, sizeof(PyObject *))
-        self.parent.generations = <uint32_t *>calloc(slots, sizeof(uint32_t))
-        self.parent.held = <void **>self.futures
-        self.parent.free = <uint32_t *>malloc(slots * sizeof(uint32_t))
-        self.parent.condemned = <uint16_t *>calloc(slots, sizeof(uint16_t))
-        self.parent.seats = <fl_seat *>calloc(workers, sizeof(fl_seat))
-        self.windows.maps = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
-        self.windows.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
-        if not (self.bell.pidfds and self.futures and self.parent.generations and self.parent.free and
-                self.windows.maps and self.windows.warm and self.parent.condemned and self.parent.seats):
-            raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
+        self.make_tables(workers, slots)
         self.hold_registry(registry())
         self.bell.fd = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
         self.enrol(self.bell.fd)
@@ -118,6 +104,29 @@ cdef class Pool:
         self.dead = deque()
         self.blocked = deque()
 
+    cdef int make_tables(self, uint32_t workers, uint32_t slots) except -1:
+        cdef uint32_t i
+        # Whoever forks may find a pool half made: first what the child would close.
+        self.parent.seats = <fl_seat *>calloc(workers, sizeof(fl_seat))
+        if self.parent.seats != NULL:
+            for i in range(workers):
+                fl_seat_clear(&self.parent.seats[i])
+            self.bell.pidfds = <int *>malloc(workers * sizeof(int))
+        if self.bell.pidfds != NULL:
+            for i in range(workers):
+                self.bell.pidfds[i] = -1
+        self.futures = <PyObject **>calloc(slots, sizeof(PyObject *))
+        self.parent.generations = <uint32_t *>calloc(slots, sizeof(uint32_t))
+        self.parent.held = <void **>self.futures
+        self.parent.free = <uint32_t *>malloc(slots * sizeof(uint32_t))
+        self.parent.condemned = <uint16_t *>calloc(slots, sizeof(uint16_t))
+        self.windows.maps = <fl_mapping *>calloc(2 * slots, sizeof(fl_mapping))
+        self.windows.warm = <uint64_t *>calloc(2 * slots, sizeof(uint64_t))
+        if not (self.bell.pidfds and self.futures and self.parent.generations and self.parent.free and
+                self.windows.maps and self.windows.warm and self.parent.condemned and self.parent.seats):
+            raise MemoryError(f"no memory for the tables of a pool with {workers} workers and {slots} slots")
+        return 0
+
     def __dealloc__(self):
         self.unmap()
         free(self.bell.pidfds)
@@ -151,7 +160,7 @@ cdef class Pool:
         fuload_release(self.bell.registry, self.bell.fd, here)
         fuload_release(self.bell.registry, self.bell.alarm, here)
         self.bell.fd = self.bell.alarm = -1
-        self.drop_pidfds()
+        drop_pidfds(self)
         self.bell.registry = self.bell.far = -1
         if self.registry != NULL:
             held, self.registry = self.registry, NULL
@@ -171,13 +180,6 @@ cdef class Pool:
             close(fd)
             raise
         return 0
-
-    cdef void drop_pidfds(self) noexcept:
-        cdef uint32_t i
-        if self.bell.pidfds != NULL:
-            for i in range(self.worker_count):
-                fuload_release(self.bell.registry, self.bell.pidfds[i], self.forks == fuload_forks)
-                self.bell.pidfds[i] = -1
 
     cdef bint holds_region(self) noexcept nogil:
         """Whether the number still is the region's file."""
@@ -236,7 +238,7 @@ cdef class Pool:
         try:
             break_pool(self, reason, None)
         finally:
-            self.drop_pidfds()
+            drop_pidfds(self)
             fuload_release(self.bell.registry, self.bell.fd, True)
             self.bell.fd = -1
             self.leave_region()

@@ -184,7 +184,9 @@ cdef extern from "parent/collector.h" nogil:
     ctypedef struct fl_seat "struct fl_seat":
         bint taken, wanted, doomed, ended, serves, python
         uint32_t pid, deaf
+        int newborn
         uint64_t seen, called
+    void fl_seat_clear(fl_seat *seat)
     ctypedef struct fl_parent "struct fl_parent":
         fl_region *region
         fl_os os

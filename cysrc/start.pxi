@@ -9,7 +9,8 @@ cdef extern from "parent/start.h":
         size_t kept_count
         int error_file
         uint32_t *pid_at
-        int pid, pidfd, error
+        int *pidfd_at
+        int pid, error
         const char *failed
     bint fl_start(fl_start_one *s) nogil
 
@@ -58,6 +59,7 @@ def start_workers(Pool pool, bytes program, argv, environment, kept, places):
             all[i].envp = variables.at
             all[i].kept = descriptors
             all[i].pid_at = &pool.parent.seats[<uint32_t>places[i][0]].pid
+            all[i].pidfd_at = &pool.parent.seats[<uint32_t>places[i][0]].newborn
             all[i].error_file = places[i][2]
             extra[i] = places[i][3]
         with nogil:
@@ -69,7 +71,7 @@ def start_workers(Pool pool, bytes program, argv, environment, kept, places):
                 begun += 1
                 if not fl_start(one):
                     break
-        started = [(all[i].pid, all[i].pidfd) for i in range(begun) if all[i].pid > 0]
+        started = [(all[i].pid, all[i].pidfd_at[0]) for i in range(begun) if all[i].pid > 0]
         if len(started) == begun:
             return started, None
         return started, (all[begun - 1].error, os.fsdecode(all[begun - 1].failed))

@@ -278,14 +278,12 @@ class Crew:
         self.workers[index] = worker
         if worker.errors >= 0:
             self.attaching[index] = time.monotonic() + _ATTACH_GRACE
-        registered = False
         try:
             _core.worker_started(self.pool, index, worker.pid, worker.pidfd)
-            registered = True
             self.supervisor.watch(worker.pidfd, lambda: self._on_death(index))
         except OSError:
             # Its end cannot be seen, and it may have begun a task: it is ended
-            # here, and buried like one that died. The registry may not know it.
+            # here, and buried like one that died.
             try:
                 worker.send(signal.SIGKILL)
             except ProcessLookupError:
@@ -293,8 +291,6 @@ class Crew:
             except OSError as error:
                 self._order_end(worker, f"pidfd_send_signal: {error}")
             self._on_death(index, wait=True)
-            if not registered:
-                os.close(worker.pidfd)
 
     def _not_started(self, indexes: list[int], error: Exception) -> None:
         """What will pass is tried again for a while, unless others do the work."""

@@ -111,7 +111,7 @@ static inline void fl_burial_ring_orphans(struct fl_parent *p, uint32_t worker)
 /* Nothing is left of it: another worker may be started in its place. */
 static inline void fl_burial_end(struct fl_parent *p, uint32_t worker)
 {
-    memset(&p->seats[worker], 0, sizeof p->seats[worker]);
+    fl_seat_clear(&p->seats[worker]);
     memset(&p->region->blocks[worker], 0, sizeof p->region->blocks[worker]);
     atomic_store(&p->region->orders[worker], FL_ORDER_NONE);
     p->started--;

@@ -57,10 +57,17 @@ struct fl_seat {
     bool serves;     /* it was seen to: SIGUSR1 does it no harm */
     bool python;     /* it has replied to a Python task */
     uint32_t pid;    /* stands here before the worker execs: start.h */
+    int newborn;     /* its pidfd, until that is known for ours: a process forked meanwhile closes it; -1: none */
     uint64_t seen;   /* the last audit that found it with a task */
     uint64_t called; /* its state's word after it was roused last */
     uint32_t deaf;   /* how often it did not change that since */
 };
+
+/* Nobody has it. */
+static inline void fl_seat_clear(struct fl_seat *seat)
+{
+    *seat = (struct fl_seat){.newborn = -1};
+}
 
 struct fl_parent {
     struct fl_region *region;

@@ -55,9 +55,12 @@ struct fl_start {
      * worker finds it; 0 if none was started. The child writes it (relaxed: its
      * replies, which are released, come after it), and this call takes it back. */
     uint32_t *pid_at;
+    /* Where its pidfd stands as soon as there is one; -1 if none was started. The
+     * kernel writes it in the clone: who forks while this call waits for the exec
+     * finds what to close. Close-on-exec; the caller's to close. */
+    int *pidfd_at;
     /* Found. */
     pid_t pid;              /* or -1 */
-    int pidfd;              /* close-on-exec; the caller's to close */
     int error;              /* errno, if the worker could not be started */
     const char *failed;     /* and what failed: a call's name, or the program */
 };
@@ -167,7 +170,7 @@ static inline bool fl_start(struct fl_start *s)
     char *stack;
     int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
 
-    s->pid = s->pidfd = -1;
+    s->pid = *s->pidfd_at = -1;
     s->error = 0;
     s->failed = "mmap";
     stack = mmap(NULL, FL_START_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -178,17 +181,17 @@ static inline bool fl_start(struct fl_start *s)
     s->failed = "clone";
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &child.mask);
-    s->pid = clone(fl_start_child, stack + FL_START_STACK, flags | CLONE_PIDFD, &child, &s->pidfd);
+    s->pid = clone(fl_start_child, stack + FL_START_STACK, flags | CLONE_PIDFD, &child, s->pidfd_at);
     if (s->pid < 0 && (errno == EINVAL || errno == EPERM || errno == ENOSYS)) /* it may be the pidfd that is refused */
         s->pid = clone(fl_start_child, stack + FL_START_STACK, flags, &child);
     if (s->pid < 0)
         s->error = errno;
     pthread_sigmask(SIG_SETMASK, &child.mask, NULL);
     munmap(stack, FL_START_STACK);
-    if (!s->error && s->pidfd < 0) {
+    if (!s->error && *s->pidfd_at < 0) {
         s->failed = "pidfd_open";
-        s->pidfd = (int)syscall(SYS_pidfd_open, s->pid, 0);
-        if (s->pidfd < 0) {
+        *s->pidfd_at = (int)syscall(SYS_pidfd_open, s->pid, 0);
+        if (*s->pidfd_at < 0) {
             s->error = errno;
             kill(s->pid, SIGKILL); /* not reaped yet: it is this one */
         }
@@ -198,9 +201,9 @@ static inline bool fl_start(struct fl_start *s)
     if (s->pid > 0)
         while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
             ;
-    if (s->pidfd >= 0)
-        close(s->pidfd);
-    s->pid = s->pidfd = -1;
+    if (*s->pidfd_at >= 0)
+        close(*s->pidfd_at);
+    s->pid = *s->pidfd_at = -1;
     __atomic_store_n(s->pid_at, 0, __ATOMIC_RELAXED);
     return false;
 }
