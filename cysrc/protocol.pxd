@@ -209,6 +209,10 @@ cdef extern from "parent/collector.h" nogil:
     void fl_collector_nudge(fl_parent *p)
     void fl_collector_maps(fl_parent *p, int32_t more)
 
+# What it calls is ours, and may raise.
+cdef extern from "parent/collector.h":
+    int fl_collect(fl_parent *p, int (*finish)(void *pool, uint32_t slot) except -1) except -1
+
 cdef extern from "parent/slots.h" nogil:
     ctypedef enum fl_outlook "enum fl_outlook":
         FL_NOT_YET, FL_ENDED, FL_CORRUPTED

@@ -1,33 +1,11 @@
 # The collector's turn: wait, collect, announce.
 
-cdef extern from *:
-    """
-    static inline unsigned fuload_ctz(unsigned long long bits) { return (unsigned)__builtin_ctzll(bits); }
-    """
-    unsigned int trailing_zeros "fuload_ctz"(unsigned long long bits) nogil
-
-
-cdef int put_back(Pool pool, uint32_t index, uint64_t bits) except -1:
-    """collect() was cut short: the collector sees to the rest."""
-    while bits:
-        fl_flag_set(&pool.region, index * 64 + trailing_zeros(bits))
-        bits &= bits - 1
-    pool.kick()
-    return 0
+cdef int finish_slot(void *pool, uint32_t slot) except -1:
+    return (<Pool>pool).finish(slot)
 
 
 cdef int collect_flagged(Pool pool) except -1:
-    cdef uint64_t bits
-    cdef uint32_t i
-    for i in range(pool.region.flag_words):
-        bits = fl_flags_take(&pool.region, i)
-        while bits:
-            try:
-                pool.finish(i * 64 + trailing_zeros(bits))
-            except BaseException:
-                put_back(pool, i, bits & (bits - 1))
-                raise
-            bits &= bits - 1
+    fl_collect(&pool.parent, finish_slot)
     if pool.queue.first != NULL and pool.parent.free_count:
         feed(pool)
     return 0

@@ -4,6 +4,7 @@
  *   fl_announce            something was published: ring who must be rung now
  *   fl_collector_kick      have the collector look
  *   fl_collector_wait      the collector: sleep until called
+ *   fl_collect             any thread of the parent: end what has finished
  *   fl_collector_tick      the collector, each millisecond while work is published
  *                          that nobody may be coming for
  *   fl_collector_nudge     the supervisor, 20 times a second: the net under all
@@ -232,6 +233,26 @@ static inline uint32_t fl_collector_wait(struct fl_parent *p, int timeout_ms)
             return missing;
         }
     }
+}
+
+/* Under the lock, whoever it is that collects: `finish` is called for each slot
+ * whose flag is set. If it returns -1 this is cut short, and returns -1: the
+ * flags that are left are set again, and the collector sees to them. */
+static inline int fl_collect(struct fl_parent *p, int (*finish)(void *pool, uint32_t slot))
+{
+    uint32_t i;
+    uint64_t bits;
+
+    for (i = 0; i < p->region->flag_words; i++)
+        for (bits = fl_flags_take(p->region, i); bits; bits &= bits - 1) {
+            if (finish(p->pool, i * 64 + (uint32_t)__builtin_ctzll(bits)) == 0)
+                continue;
+            while (bits &= bits - 1)
+                fl_flag_set(p->region, i * 64 + (uint32_t)__builtin_ctzll(bits));
+            fl_collector_kick(p);
+            return -1;
+        }
+    return 0;
 }
 
 /* The supervisor, now and then: whoever called the collector may have been

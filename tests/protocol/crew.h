@@ -1,7 +1,8 @@
 /* Workers and a parent on one region: the worker's loop (csrc/worker/worker.c)
  * without what a worker does besides, and the parent's half (csrc/parent).
  * test_doorbell.c runs them as threads, test_steps.c as participants that it
- * stops between any two steps. */
+ * stops between any two steps. test_loop.c has the parent only, beside the
+ * workers' real loop. */
 #ifndef CREW_H
 #define CREW_H
 
@@ -11,7 +12,9 @@
 #include "parent/slots.h"
 #include "parent/watch.h"
 
+#ifndef CREW_SLOTS
 #define CREW_SLOTS 16u
+#endif
 #define MOST_WORKERS 8u
 
 struct crew;

@@ -1,21 +1,24 @@
-/* The loop itself: csrc/worker/worker.c and reply.c in threads, on one region.
- * What they need of the other parts of the worker, signals and libraries, is
- * replaced below; a task is a request for so many bytes. The parent here does
- * nothing but wait for its eventfd or watch the flags. */
+/* The loop itself: csrc/worker/worker.c and reply.c in threads, on one region,
+ * and csrc/parent on the other side, whose collector is the main thread. What
+ * the workers need besides, signals and libraries, is replaced below; a task is
+ * a request for so many bytes. */
 #include <poll.h>
 #include <semaphore.h>
 #include <sys/eventfd.h>
 
-#include "check.h"
+#define CREW_SLOTS 64u
+#include "crew.h"
 #include "worker/worker.h"
 
 #define WORKERS 4u
-#define SLOTS 64u
+#define SLOTS CREW_SLOTS
 #define SLOT_SIZE 64u
 #define MAX_PAYLOAD (3u * FL_GRAIN)
 
-static struct fl_region region;
-static struct fl_worker crew[WORKERS];
+static struct crew crew;
+static struct fl_region *const region = &crew.region;
+static struct fl_parent *const parent = &crew.parent;
+static struct fl_worker workers[WORKERS];
 static sem_t signals[WORKERS];
 static int bell;
 
@@ -115,7 +118,7 @@ static void give_way(void *unused)
 
 static const struct fl_os os = {NULL, now, wait_signal, ring_worker, ring_collector, give_way};
 
-static void *serve(void *worker)
+static void *serve_tasks(void *worker)
 {
     CHECK(fl_serve(worker, -1) == 0);
     return NULL;
@@ -123,56 +126,69 @@ static void *serve(void *worker)
 
 /* ---- the parent ------------------------------------------------------------------------ */
 
-static uint32_t generations[SLOTS];
-static uint64_t keys[SLOTS], sizes[SLOTS]; /* of the task in the slot, key 0: free */
+static struct task {
+    uint64_t key, size;
+} tasks[SLOTS]; /* by slot */
 static struct fl_mapping windows[SLOTS][2];
 static pthread_t threads[WORKERS];
 static uint64_t submitted, maps; /* of a hundred tasks, chunks of maps */
+static bool dozes;               /* the collector counts those, and looks now and then */
+
+static void rest(void *unused, int most_ms)
+{
+    struct pollfd p = {.fd = bell, .events = POLLIN};
+
+    (void)unused;
+    while (poll(&p, 1, most_ms) < 0)
+        ;
+}
+
+static bool take_calls(void *unused)
+{
+    uint64_t count;
+
+    (void)unused;
+    CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
+    return true;
+}
 
 static void open_pool(uint64_t spin_ns, uint32_t cpus)
 {
     uint32_t i;
 
-    open_region(&region, WORKERS, SLOTS, SLOT_SIZE, MAX_PAYLOAD);
-    region.header->spin_ns = spin_ns;
-    region.header->cpus = cpus;
+    memset(&crew, 0, sizeof crew);
+    open_region(region, WORKERS, SLOTS, SLOT_SIZE, MAX_PAYLOAD);
+    region->header->spin_ns = spin_ns;
+    region->header->cpus = cpus;
     bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    connect_parent(&crew, os);
+    parent->collector_os = (struct fl_collector_os){NULL, rest, take_calls};
+    for (i = 0; i < SLOTS; i++)
+        parent->free[parent->free_count++] = SLOTS - 1 - i;
     submitted = finished = 0;
-    memset(generations, 0, sizeof generations);
-    memset(keys, 0, sizeof keys);
     for (i = 0; i < WORKERS; i++) {
-        struct fl_worker *w = &crew[i];
+        struct fl_worker *w = &workers[i];
 
         memset(w, 0, sizeof *w);
-        w->region = region;
+        w->region = *region;
         w->index = i;
-        w->cursor = fl_ring_head(&region);
+        w->cursor = fl_ring_head(region);
         w->os = os;
         w->os.context = w;
         w->host.call_python = run_task;
         w->windows = calloc(SLOTS, sizeof *w->windows);
         w->callables = calloc(w->region.plan.functions, sizeof *w->callables);
         sem_init(&signals[i], 0, 0);
-        atomic_store(&region.states[i], fl_state_word(FL_BUSY, 0, 0));
+        set_state(&crew, i, FL_BUSY, 0);
     }
 }
 
-static void start_workers(void)
+static void start_workers(uint32_t first)
 {
     uint32_t i;
 
-    for (i = 0; i < WORKERS; i++)
-        threads[i] = begin(serve, &crew[i]);
-}
-
-static void unmap(struct fl_mapping m[2])
-{
-    int half;
-
-    for (half = 0; half < 2; half++)
-        if (m[half].at)
-            munmap(m[half].at, m[half].size);
-    memset(m, 0, 2 * sizeof *m);
+    for (i = first; i < WORKERS; i++)
+        threads[i] = begin(serve_tasks, &workers[i]);
 }
 
 static void close_pool(void)
@@ -181,52 +197,55 @@ static void close_pool(void)
     uint32_t i, slot;
     int left;
 
-    atomic_store(&region.header->leave, 1);
-    for (i = 0; i < WORKERS; i++)
-        if (fl_bell_call(&region, i, 0))
-            ring_worker(NULL, i);
+    dismiss(&crew);
     for (i = 0; i < WORKERS; i++) {
         end(threads[i]);
         sem_getvalue(&signals[i], &left);
         CHECK(left == 0); /* each signal was collected */
-        done += atomic_load(&region.blocks[i].tasks_done);
-        CHECK(atomic_load(&region.blocks[i].slot) == 0);
-        for (slot = 0; slot < SLOTS; slot++)
-            unmap(crew[i].windows[slot]);
-        free(crew[i].windows);
-        free(crew[i].callables);
+        done += atomic_load(&region->blocks[i].tasks_done);
+        CHECK(atomic_load(&region->blocks[i].slot) == 0);
+        for (slot = 0; slot < 2 * SLOTS; slot++)
+            fl_window_unmap(&workers[i].region, &workers[i].windows[slot / 2][slot % 2]);
+        free(workers[i].windows);
+        free(workers[i].callables);
         sem_destroy(&signals[i]);
     }
     CHECK(done == submitted && finished == submitted);
-    for (slot = 0; slot < SLOTS; slot++)
-        unmap(windows[slot]);
+    CHECK(atomic_load(&parent->maps) == 0);
+    for (slot = 0; slot < 2 * SLOTS; slot++)
+        fl_window_unmap(region, &windows[slot / 2][slot % 2]);
     close(bell);
-    close_region(&region);
+    close_region(region);
 }
 
 static char *area(uint32_t slot, enum fl_half half, uint64_t size)
 {
     if (size <= SLOT_SIZE)
-        return fl_slot_area(&region, slot, half);
-    return fl_window_map(&region, &windows[slot][half], slot, half, size);
+        return fl_slot_area(region, slot, half);
+    return fl_window_map(region, &windows[slot][half], slot, half, size);
 }
 
-static void submit(uint32_t slot, uint64_t size)
+static void count_map(const struct fl_slot *s, int32_t more)
 {
-    struct fl_slot *s = fl_slot_at(&region, slot);
-    char *request = area(slot, FL_REQUEST, size);
-    struct fl_census c;
+    if (dozes && s->request_kind == FL_CALL_MAP)
+        fl_collector_maps(parent, more);
+}
 
-    keys[slot] = ++submitted;
-    sizes[slot] = size;
-    request[size - 1] = (char)keys[slot];
-    memcpy(request, &keys[slot], sizeof keys[slot]);
+static uint32_t submit(uint64_t size)
+{
+    uint32_t slot = fl_slots_take(parent);
+    struct fl_slot *s = fl_slot_at(region, slot);
+    struct task *t = &tasks[slot];
+    char *request = area(slot, FL_REQUEST, size);
+
+    *t = (struct task){++submitted, size};
+    request[size - 1] = (char)t->key;
+    memcpy(request, &t->key, sizeof t->key);
     s->request_kind = submitted % 13 == 0 ? FL_CALL_FUNCTION : submitted % 100 < maps ? FL_CALL_MAP : FL_CALL_PYTHON;
     s->request_size = size;
-    fl_ring_publish(&region, slot, generations);
-    fl_bell_count(&region, &c);
-    if (fl_bell_wanted(&region, &c))
-        fl_bell_ring(&region, &os, 0);
+    count_map(s, 1);
+    publish_and_announce(&crew, slot);
+    return slot;
 }
 
 static bool all_are(const char *at, uint64_t size, char expected)
@@ -237,14 +256,14 @@ static bool all_are(const char *at, uint64_t size, char expected)
     return true;
 }
 
-static void check_reply(const struct fl_slot *s, uint32_t slot)
+static void check_reply(uint32_t slot)
 {
-    uint64_t key = keys[slot], size = sizes[slot];
-
+    const struct fl_slot *s = fl_slot_at(region, slot);
+    uint64_t key = tasks[slot].key, size = tasks[slot].size;
     bool map = s->request_kind == FL_CALL_MAP;
     struct fl_reply reply;
 
-    CHECK(fl_reply_load(&region, s, s->request_kind, &reply));
+    CHECK(fl_reply_load(region, s, s->request_kind, &reply));
     CHECK(reply.kind == s->reply_kind && reply.size == s->reply_size && reply.scalar == s->reply_scalar);
     CHECK(s->finished_ns >= s->started_ns);
     if (s->request_kind == FL_CALL_FUNCTION) {
@@ -259,56 +278,35 @@ static void check_reply(const struct fl_slot *s, uint32_t slot)
     }
 }
 
-static void collect(void)
+static int finish(void *unused, uint32_t slot)
 {
-    uint64_t bits;
+    enum fl_outlook outlook = FL_NOT_YET;
+    uint64_t word;
 
-    for (bits = fl_flags_take(&region, 0); bits; bits &= bits - 1) {
-        uint32_t slot = (uint32_t)__builtin_ctzll(bits);
-        struct fl_slot *s = fl_slot_at(&region, slot);
-
-        if (!keys[slot] || fl_word_state(fl_slot_look(s)) != FL_DONE)
-            continue;
-        check_reply(s, slot);
-        fl_slot_release(s, generations[slot]);
-        keys[slot] = 0;
+    (void)unused;
+    if (parent->held[slot])
+        outlook = fl_slots_look(parent, slot, &word);
+    CHECK(outlook != FL_CORRUPTED);
+    if (outlook == FL_ENDED) {
+        check_reply(slot);
+        count_map(fl_slot_at(region, slot), -1);
+        parent->held[slot] = NULL;
+        fl_slots_release(parent, slot);
         finished++;
     }
+    return 0;
 }
 
-/* As the collector: asleep first, then the look. */
-static void wait_for_bell(void)
+static void sleep_until_called(void)
 {
-    struct pollfd p = {.fd = bell, .events = POLLIN};
-    uint64_t count;
-
-    atomic_store(&region.notices->collector, FL_COLLECTOR_ASLEEP);
-    if (!fl_flags_any(&region))
-        while (poll(&p, 1, -1) < 0)
-            ;
-    atomic_exchange(&region.notices->collector, FL_COLLECTOR_AWAKE);
-    CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
-}
-
-/* As the collector while chunks of maps are under way. */
-static void doze(void)
-{
-    struct pollfd p = {.fd = bell, .events = POLLIN};
-    uint64_t count;
-
-    atomic_store(&region.notices->collector, FL_COLLECTOR_DOZING);
-    if (!fl_flags_any(&region))
-        poll(&p, 1, 2);
-    atomic_exchange(&region.notices->collector, FL_COLLECTOR_AWAKE);
-    CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
+    fl_collector_wait(parent, -1); /* all workers are started */
 }
 
 static void watch_flags(void)
 {
-    atomic_store(&region.header->watchers, 1);
-    while (!fl_flags_any(&region))
-        step_aside();
-    atomic_store(&region.header->watchers, 0);
+    fl_watch_begin(parent);
+    fl_watch(parent, -1, 0, UINT64_MAX);
+    fl_watch_end(parent);
 }
 
 static uint64_t draw_size(uint64_t *seed)
@@ -321,40 +319,38 @@ static uint64_t draw_size(uint64_t *seed)
     }
 }
 
-static void run_tasks(uint64_t tasks, uint32_t at_once, void (*wait)(void))
+static void run_tasks(uint64_t count, uint32_t at_once, void (*wait)(void))
 {
     uint64_t seed = 71;
-    uint32_t slot;
 
-    while (finished < tasks && !failed()) {
-        for (slot = 0; slot < at_once; slot++)
-            if (!keys[slot] && submitted < tasks)
-                submit(slot, draw_size(&seed));
+    while (finished < count && !failed()) {
+        while (submitted < count && submitted < finished + at_once)
+            submit(draw_size(&seed));
         wait();
-        collect();
+        fl_collect(parent, finish);
     }
 }
 
 static void run_pool(uint64_t spin_ns, uint32_t cpus, uint32_t at_once, void (*wait)(void))
 {
     open_pool(spin_ns, cpus);
-    start_workers();
+    start_workers(0);
     run_tasks(ROUNDS(20000), at_once, wait);
     close_pool();
 }
 
 static void sleeping_workers_call_the_collector(void)
 {
-    run_pool(0, 2, 1, wait_for_bell);
-    run_pool(0, 4, SLOTS, wait_for_bell);
-    run_pool(0, 1, 3, wait_for_bell);
+    run_pool(0, 2, 1, sleep_until_called);
+    run_pool(0, 4, SLOTS, sleep_until_called);
+    run_pool(0, 1, 3, sleep_until_called);
 }
 
 static void polling_workers_call_the_collector(void)
 {
-    run_pool(20000, 2, 1, wait_for_bell);
-    run_pool(20000, 4, SLOTS, wait_for_bell);
-    run_pool(1000, 1, 3, wait_for_bell);
+    run_pool(20000, 2, 1, sleep_until_called);
+    run_pool(20000, 4, SLOTS, sleep_until_called);
+    run_pool(1000, 1, 3, sleep_until_called);
 }
 
 static void watchers_see_each_reply(void)
@@ -368,33 +364,35 @@ static void watchers_see_each_reply(void)
 static void chunks_are_reported_together(void)
 {
     atomic_store(&held, 0);
+    dozes = true;
     for (maps = 50; maps <= 100; maps += 25) {
-        run_pool(0, 4, SLOTS, doze);
-        run_pool(20000, 2, SLOTS, doze);
-        run_pool(0, 2, 20, doze);
+        run_pool(0, 4, SLOTS, sleep_until_called);
+        run_pool(20000, 2, SLOTS, sleep_until_called);
+        run_pool(0, 2, 20, sleep_until_called);
         run_pool(0, 4, SLOTS, watch_flags);
     }
     CHECK(atomic_load(&held) > 100);
+    dozes = false;
     for (maps = 50; maps <= 100; maps += 25)
-        run_pool(0, 4, SLOTS, wait_for_bell);
+        run_pool(0, 4, SLOTS, sleep_until_called);
     maps = 0;
 }
 
 /* A chunk, and behind it more than enough to hold its report back: what comes
  * next is no chunk, or has been cancelled. */
-static void report_one_chunk_of(bool cancel, uint64_t maps_behind, void (*wait)(void))
+static void report_one_chunk_of(bool cancel, uint64_t maps_behind)
 {
-    uint32_t slot;
+    uint32_t i, slot;
 
     open_pool(0, 4);
     maps = 100;
-    submit(0, 16);
+    submit(16);
     maps = maps_behind;
-    for (slot = 1; slot < SLOTS; slot++) {
-        submit(slot, 16);
-        if (cancel && CHECK(fl_slot_cancel(fl_slot_at(&region, slot), generations[slot]))) {
-            fl_slot_release(fl_slot_at(&region, slot), generations[slot]);
-            keys[slot] = 0;
+    for (i = 1; i < SLOTS; i++) {
+        slot = submit(16);
+        if (cancel && CHECK(fl_slots_cancel(parent, slot))) {
+            count_map(fl_slot_at(region, slot), -1);
+            fl_slots_release(parent, slot);
         }
     }
     if (cancel)
@@ -402,35 +400,39 @@ static void report_one_chunk_of(bool cancel, uint64_t maps_behind, void (*wait)(
     wait_for_finished = 1;
     /* One worker, or another might report in its place. The collector sleeps
      * from the start. */
-    atomic_store(&region.notices->collector, wait == doze ? FL_COLLECTOR_DOZING : FL_COLLECTOR_ASLEEP);
-    threads[0] = begin(serve, &crew[0]);
+    atomic_store(&region->notices->collector, dozes ? FL_COLLECTOR_DOZING : FL_COLLECTOR_ASLEEP);
+    threads[0] = begin(serve_tasks, &workers[0]);
     while (finished < submitted) {
-        wait();
-        collect();
+        sleep_until_called();
+        fl_collect(parent, finish);
     }
     maps = 0;
     wait_for_finished = 0;
-    for (slot = 1; slot < WORKERS; slot++)
-        threads[slot] = begin(serve, &crew[slot]);
+    start_workers(1);
     close_pool();
+}
+
+static void report_one_chunk(bool cancel, uint64_t maps_behind)
+{
+    dozes = true;
+    report_one_chunk_of(cancel, maps_behind);
+    dozes = false;
+    report_one_chunk_of(cancel, maps_behind);
 }
 
 static void a_chunk_is_reported_before_other_work(void)
 {
-    report_one_chunk_of(false, 0, doze);
-    report_one_chunk_of(false, 0, wait_for_bell);
+    report_one_chunk(false, 0);
 }
 
 static void a_chunk_is_seen_while_the_next_one_runs(void)
 {
-    report_one_chunk_of(false, 100, doze);
-    report_one_chunk_of(false, 100, wait_for_bell);
+    report_one_chunk(false, 100);
 }
 
 static void a_chunk_is_reported_before_sleep(void)
 {
-    report_one_chunk_of(true, 0, doze);
-    report_one_chunk_of(true, 0, wait_for_bell);
+    report_one_chunk(true, 0);
 }
 
 static void workers_that_retire_report(void)
@@ -440,9 +442,9 @@ static void workers_that_retire_report(void)
     maps = 100;
     for (round = 0; round < ROUNDS(300) && !failed(); round++) {
         open_pool(0, 4);
-        region.header->max_tasks = SLOTS / WORKERS;
-        start_workers();
-        run_tasks(SLOTS, SLOTS, wait_for_bell);
+        region->header->max_tasks = SLOTS / WORKERS;
+        start_workers(0);
+        run_tasks(SLOTS, SLOTS, sleep_until_called);
         close_pool();
     }
     maps = 0;
@@ -454,14 +456,14 @@ static void workers_leave_at_once(void)
 
     for (round = 0; round < ROUNDS(400); round++) {
         open_pool(round % 2 * 5000, 4);
-        start_workers();
-        submit(0, 16);
-        submit(1, 100);
+        start_workers(0);
+        submit(16);
+        submit(100);
         while (finished < (round % 4 ? 2u : 0u))
-            collect();
-        atomic_store(&region.header->leave, 1);
+            fl_collect(parent, finish);
+        atomic_store(&region->header->leave, 1);
         while (finished < 2)
-            collect();
+            fl_collect(parent, finish);
         close_pool();
     }
 }

@@ -464,6 +464,33 @@ static void lost_descriptors_end_the_wait(void)
 }
 
 /* Only a collector that rests, with something to do, by the parent's own memory. */
+static uint32_t ended[4], ended_count;
+
+static int end_two(void *pool, uint32_t slot)
+{
+    CHECK(pool == &crew);
+    if (ended_count < LENGTH(ended))
+        ended[ended_count] = slot;
+    return ++ended_count == 2 ? -1 : 0;
+}
+
+static void what_is_left_of_a_collection_is_flagged_again(void)
+{
+    uint32_t slot;
+
+    open_parent();
+    for (slot = 3; slot < 7; slot++)
+        fl_flag_set(region, slot);
+    ended_count = 0;
+    CHECK(fl_collect(parent, end_two) == -1);
+    CHECK(ended_count == 2 && ended[0] == 3 && ended[1] == 4);
+    CHECK(atomic_load(&region->flags[0]) == (1u << 5 | 1u << 6));
+    CHECK(atomic_load(&parent->kicked) == 1);
+    CHECK(fl_collect(parent, end_two) == 0);
+    CHECK(ended_count == 4 && ended[2] == 5 && ended[3] == 6 && !fl_flags_any(region));
+    close_parent();
+}
+
 static void the_supervisor_rings_for_who_cannot(void)
 {
     int resting, kicked, flagged;
@@ -627,6 +654,7 @@ int main(void)
     RUN(a_tick_says_how_many_are_missing);
     RUN(the_collector_sleeps_as_long_as_it_may);
     RUN(lost_descriptors_end_the_wait);
+    RUN(what_is_left_of_a_collection_is_flagged_again);
     RUN(the_supervisor_rings_for_who_cannot);
     RUN(a_task_is_overdue_once_its_limit_has_passed);
     RUN(what_is_not_seen_is_looked_for_in_time);

@@ -100,7 +100,7 @@ static bool has_unburied(uint32_t unused)
     return false;
 }
 
-static void take_finished(uint32_t slot);
+static int finish(void *unused, uint32_t slot);
 
 /* What Pool does at a burial: a verdict for each slot. */
 static void judge_its_slots(const struct fl_death *death)
@@ -113,7 +113,7 @@ static void judge_its_slots(const struct fl_death *death)
             continue;
         switch (fl_burial_judge(&crew.parent, death, slot, &word)) {
         case FL_KEPT:
-            take_finished(slot);
+            finish(NULL, slot);
             CHECK(collected[slot]);
             break;
         case FL_CRASHED:
@@ -181,34 +181,34 @@ static void take_lock(void)
     locked = true;
 }
 
-static void take_finished(uint32_t slot)
+static int finish(void *unused, uint32_t slot)
 {
     enum fl_outlook outlook;
     uint64_t word;
 
+    (void)unused;
     if (!crew.held[slot])
-        return;
+        return 0;
     outlook = fl_slots_look(&crew.parent, slot, &word);
     CHECK(outlook != FL_CORRUPTED);
-    if (outlook != FL_ENDED)
-        return;
-    crew.held[slot] = NULL;
-    fl_slots_release(&crew.parent, slot);
-    collected[slot]++;
+    if (outlook == FL_ENDED) {
+        crew.held[slot] = NULL;
+        fl_slots_release(&crew.parent, slot);
+        collected[slot]++;
+    }
+    return 0;
 }
 
-/* Pool.collect, and of a burial what concerns the flags. */
+/* The flags, and of a burial what concerns them. */
 static void collect(void)
 {
-    uint64_t bits;
     uint32_t i;
 
     take_lock();
-    for (bits = fl_flags_take(region, 0); bits; bits &= bits - 1)
-        take_finished((uint32_t)__builtin_ctzll(bits));
+    CHECK(fl_collect(&crew.parent, finish) == 0);
     for (i = 0; i < workers; i++)
         if (!alive[i])
-            take_finished(i);
+            finish(NULL, i);
     heard = announced;
     locked = false;
 }
@@ -887,7 +887,7 @@ static void condemn_one(uint32_t unused)
         condemned_by_parent[0] = fl_slots_condemn(&crew.parent, 0, &worker);
     CHECK(!condemned_by_parent[0] || (worker < workers && crew.condemned[0] == worker + 1 && !crew.held[0]));
     CHECK(condemned_by_parent[0] || crew.held[0]);
-    take_finished(0);
+    finish(NULL, 0);
 }
 
 static void stage_condemning(void)
