@@ -3,8 +3,6 @@ place where that happens: their future fails, nothing hangs, the pool works on."
 
 from __future__ import annotations
 
-import ctypes
-import faulthandler
 import functools
 import os
 import pickle
@@ -13,98 +11,34 @@ import threading
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
-from gates import report_and_pass_gate, until
+from broken_objects_tasks import (
+    AtPickle,
+    AtRepr,
+    AtSetState,
+    AtUnpickle,
+    ErrorAtStr,
+    ErrorWith,
+    Grumpy,
+    PickledAs,
+    crash,
+    crash_with,
+    deep,
+    depth,
+    fail,
+    interrupt,
+    leave,
+    leave_with,
+    make,
+    make_behind_a_gate,
+    raise_made,
+    recurse,
+    report_and_pass_gate_and_crash,
+    same,
+    system_exit,
+)
+from gates import until
 
 from fuload_exec import FuloadExecutor, UnpickleError, WorkerCrashed
-
-
-def crash():
-    faulthandler.disable()  # the standard pool's workers have pytest's
-    ctypes.string_at(0)
-
-
-def leave():
-    os._exit(3)
-
-
-def system_exit():
-    sys.exit(3)
-
-
-def fail():
-    raise LookupError("of a bad object")
-
-
-def interrupt():
-    raise KeyboardInterrupt("of a bad object")
-
-
-class AtPickle:
-    """Does it when it is pickled."""
-
-    def __init__(self, act):
-        self.act = act
-
-    def __reduce__(self):
-        self.act()
-
-
-class AtUnpickle:
-    """Does it when it is rebuilt."""
-
-    def __init__(self, act):
-        self.act = act
-
-    def __reduce__(self):
-        return self.act, ()
-
-
-class AtSetState:
-    def __getstate__(self):
-        return {"x": 1}
-
-    def __setstate__(self, state):
-        raise LookupError("of a bad object")
-
-
-class AtRepr:
-    def __repr__(self):
-        raise LookupError("of a bad object")
-
-
-class ErrorAtStr(Exception):
-    def __str__(self):
-        raise LookupError("of a bad object")
-
-
-def same(value):
-    return value
-
-
-def make(cls, *args):
-    return cls(*args)
-
-
-def raise_made(cls, *args):
-    raise cls(*args)
-
-
-class PickledAs(Exception):
-    """Rebuilt as something else."""
-
-    def __init__(self, *how):
-        self.how = how
-
-    def __reduce__(self):
-        return self.how
-
-
-class ErrorWith(Exception):
-    """An exception that carries something bad."""
-
-    def __init__(self, cls, *args):
-        super().__init__(cls, *args)
-        self.cargo = cls(*args)
 
 
 @pytest.fixture
@@ -181,10 +115,6 @@ def test_a_crash_with_much_data():
             list(executor.map(crash_with, ["a" * 2_000_000] * 3))
 
 
-def crash_with(data):
-    crash()
-
-
 def test_a_crash_after_shutdown_was_called(make_executor, gate, tmp_path):
     executor = make_executor(2)
     with gate:
@@ -195,11 +125,6 @@ def test_a_crash_after_shutdown_was_called(make_executor, gate, tmp_path):
         gate.open()
         thread.join()
         assert isinstance(future.exception(0), BrokenProcessPool)
-
-
-def report_and_pass_gate_and_crash(mark, path):
-    report_and_pass_gate(mark, path)
-    crash()
 
 
 # -- what only this pool promises ------------------------------------------------------
@@ -285,11 +210,6 @@ def test_a_result_that_fails_when_rebuilt_reaches_those_who_wait(gate):
         assert seen == [UnpickleError]
 
 
-def make_behind_a_gate(path, act):
-    os.close(os.open(path, os.O_RDONLY))
-    return AtUnpickle(act)
-
-
 @pytest.mark.parametrize("act", [crash, leave, system_exit, fail])
 @pytest.mark.parametrize("keyword", [False, True])
 def test_the_message_of_a_crash_does_not_rebuild_what_crashed(act, keyword):
@@ -302,10 +222,6 @@ def test_the_message_of_a_crash_does_not_rebuild_what_crashed(act, keyword):
             assert "leave_with(1, " in error.task and f"<{act.__name__}>" in error.task
         else:
             assert type(error) is UnpickleError
-
-
-def leave_with(*args, **kwargs):
-    os._exit(3)
 
 
 @pytest.mark.parametrize(
@@ -328,13 +244,6 @@ def test_exceptions_and_results_with_bad_texts(cls, works_on):
         assert type(error if error is not None else future.result()) is cls
         assert repr(future)
         works_on(executor)
-
-
-class Grumpy(Exception):
-    """Cannot be pickled, and the reason cannot be said."""
-
-    def __reduce__(self):
-        raise ErrorAtStr
 
 
 @pytest.mark.parametrize(
@@ -361,24 +270,6 @@ def test_exceptions_that_are_not_rebuilt_as_exceptions(how, works_on):
 
 
 # -- depth ------------------------------------------------------------------------------
-
-
-def deep(n):
-    value = []
-    for _ in range(n):
-        value = [value]
-    return value
-
-
-def depth(value):
-    n = 0
-    while value:
-        value, n = value[0], n + 1
-    return n
-
-
-def recurse(n):
-    return recurse(n + 1)
 
 
 def test_structures_too_deep_to_be_pickled(make_executor):

@@ -20,32 +20,14 @@ from concurrent.futures import (
 )
 
 import pytest
+from callbacks_and_waits_tasks import Counting, ended, give_thing
 from gates import pass_gate, report_and_pass_gate, until
 
 from fuload_exec import FuloadExecutor, FuloadFuture
 
 
-class Thing:
-    """Can be referred to weakly."""
-
-
-def give_thing(_=None):
-    return Thing()
-
-
 def fail(error):
     raise error
-
-
-def ended(fn, *args):
-    """A future of a user's own that has its outcome."""
-    future = concurrent.futures.Future()
-    future.set_running_or_notify_cancel()
-    try:
-        future.set_result(fn(*args))
-    except Exception as error:
-        future.set_exception(error)
-    return future
 
 
 def cancelled():
@@ -372,16 +354,6 @@ def test_the_default_executor_of_a_loop(make_executor):
 
 
 # -- the executor as a class --------------------------------------------------------
-
-
-class Counting(FuloadExecutor):
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.calls = []
-
-    def submit(self, fn, /, *args, **kwargs):
-        self.calls.append(fn)
-        return super().submit(fn, *args, **kwargs)
 
 
 def test_a_class_of_ones_own(libm):

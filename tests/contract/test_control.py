@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import errno
 import math
 import os
 import pickle
@@ -15,62 +14,15 @@ import time
 from collections import Counter
 from concurrent.futures import CancelledError, Executor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import numpy
 import pytest
+from control_tasks import count_and_die, deaf, die_if_new, double, register_farewell, sleep_and_tell, slow_start, sum_or_die
 from gates import is_alive, pass_gate, report_and_pass_gate, until
 
 from fuload_exec import FuloadExecutor, FuloadFuture, TaskTimeout, WorkerCrashed
 
 PATIENCE = 30
-
-
-def double(x):
-    return 2 * x
-
-
-def die_if_new(path):
-    """The first that comes here dies, the second lives."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return os.getpid()
-    os._exit(9)
-
-
-def count_and_die(path, lives):
-    """Dies until `lives` have come."""
-    with open(path, "a") as file:
-        file.write("x")
-    if os.path.getsize(path) < lives:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return os.path.getsize(path)
-
-
-def sum_or_die(path, array):
-    if not os.path.exists(path):
-        Path(path).touch()
-        array[:] = 0
-        os._exit(1)
-    return float(array.sum())
-
-
-def deaf(mark):
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        try:
-            signal.signal(number, signal.SIG_IGN)
-        except OSError as error:
-            assert error.errno == errno.EINVAL
-    Path(mark).touch()
-    while True:
-        pass
-
-
-def sleep_and_tell(seconds, value):
-    time.sleep(seconds)
-    return value
 
 
 # -- timeout ----------------------------------------------------------------------
@@ -129,10 +81,6 @@ def test_waiting_in_the_queue_is_not_running(pool):
     executor = pool(1, slots=2, timeout=0.3)
     futures = [executor.submit(sleep_and_tell, 0.05, i) for i in range(12)]
     assert [f.result(PATIENCE) for f in futures] == list(range(12))
-
-
-def slow_start(seconds):
-    time.sleep(seconds)
 
 
 def test_the_start_of_a_worker_is_not_the_task(pool):
@@ -489,12 +437,6 @@ def test_a_worker_that_retires_leaves_in_order(pool, tmp_path):
     pid = executor.submit(os.getpid).result(PATIENCE)
     until((tmp_path / str(pid)).exists)
     assert executor.stats().failed == 0
-
-
-def register_farewell(folder):
-    import atexit
-
-    atexit.register(lambda: (Path(folder) / str(os.getpid())).touch())
 
 
 def test_retiring_workers_lose_nothing(pool, dice):

@@ -8,6 +8,7 @@ import pickle
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from errors_tasks import raise_
 from support.ids import shown
 
 import fuload_exec
@@ -88,7 +89,3 @@ def test_an_error_raised_in_a_task_arrives(make_executor):
         for error in INSTANCES:
             other = arrive(error)
             assert type(other) is type(error) and str(other) == str(error)
-
-
-def raise_(error):
-    raise error

@@ -11,78 +11,22 @@ from concurrent.futures import as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from exceptions_tasks import (
+    CanaryError,
+    KeywordOnly,
+    Reduced,
+    Refuses,
+    Stateful,
+    fail,
+    fail_behind_a_gate,
+    fail_mandatory,
+    fail_with_cause,
+    fail_with_comment,
+    fail_without_context,
+)
 from support.ids import shown
 
 from fuload_exec import FuloadExecutor, UnpickleError
-
-
-class Reduced(Exception):
-    """Rebuilt by a function of its own."""
-
-    def __init__(self, one, other):
-        super().__init__(f"{one} and {other}")
-        self.one, self.other = one, other
-
-    def __reduce__(self):
-        return rebuild, (type(self), self.one, self.other)
-
-
-def rebuild(cls, one, other):
-    return cls(one, other)
-
-
-class KeywordOnly(Exception):
-    def __init__(self, *, code):
-        super().__init__(code)
-        self.code = code
-
-    def __reduce__(self):
-        return make_keyword_only, (self.code,)
-
-
-def make_keyword_only(code):
-    return KeywordOnly(code=code)
-
-
-class Stateful(Exception):
-    def __setstate__(self, state):
-        self.restored = state
-
-
-class Mandatory(Exception):
-    """As most that are written in a hurry: what it gives to super() is not what it takes."""
-
-    def __init__(self, code, reason):
-        super().__init__(f"{code}: {reason}")
-
-
-def fail(error):
-    raise error
-
-
-def fail_with_comment():
-    raise RuntimeError(123)  # this very line
-
-
-def fail_with_cause():
-    try:
-        try:
-            {}["inner"]
-        except KeyError as error:
-            raise ValueError("middle") from error
-    except ValueError:
-        raise TypeError("outer")
-
-
-def fail_without_context():
-    try:
-        1 // 0
-    except ZeroDivisionError:
-        raise ValueError("v") from None
-
-
-def fail_mandatory():
-    raise Mandatory(7, "of hurry")
 
 
 def test_exceptions_with_a_reduce_of_their_own(make_executor):
@@ -216,20 +160,7 @@ def test_each_future_of_a_broken_pool_has_its_own(gate):
         assert all("of a gate" in str(e.__cause__) for e in errors)
 
 
-def fail_behind_a_gate(path):
-    open(path).close()
-    raise ValueError("of a gate")
-
-
 # -- references ----------------------------------------------------------------------
-
-
-class Canary:
-    pass
-
-
-class CanaryError(Exception):
-    pass
 
 
 def test_an_exception_goes_with_its_future(make_executor, no_collection):
@@ -266,11 +197,6 @@ def test_the_traceback_does_not_hold_the_future(make_executor):
         except CanaryError as error:
             frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
             assert not any(value is future for frame in frames for value in frame.f_locals.values())
-
-
-class Refuses:
-    def __reduce__(self):
-        raise CanaryError("c")
 
 
 def test_a_pickling_error_does_not_hold_the_arguments(make_executor):

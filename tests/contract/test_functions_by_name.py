@@ -15,6 +15,7 @@ import types
 
 import cloudpickle
 import pytest
+from functions_by_name_tasks import Tools, decorated, double, floor, twice
 
 from fuload_exec import FuloadExecutor, PayloadTooLarge
 
@@ -37,40 +38,6 @@ def make_module(tmp_path, monkeypatch):
     yield make
     for name in names:
         sys.modules.pop(name, None)
-
-
-def double(x):
-    return 2 * x
-
-
-def traced(function):
-    @functools.wraps(function)
-    def wrapper(*args):
-        return "traced", function(*args)
-
-    return wrapper
-
-
-@traced
-def decorated(x):
-    return x
-
-
-class Tools:
-    @staticmethod
-    def static(x):
-        return "static", x
-
-    @classmethod
-    def of_class(cls, x):
-        return cls.__name__, x
-
-    def plain(self, x):
-        return type(self).__name__, x
-
-    class Inner:
-        def plain(self, x):
-            return "inner", x
 
 
 def test_a_function_is_named_once():
@@ -229,10 +196,6 @@ def test_a_name_that_a_module_makes_on_demand(make_module):
         assert [executor.submit(module.f).result() for _ in range(3)] == [5] * 3
 
 
-def floor():
-    return math.floor
-
-
 def test_reducers_of_builtin_functions_are_used(monkeypatch):
     monkeypatch.setitem(copyreg.dispatch_table, types.BuiltinFunctionType, lambda f: (floor, ()))
     with FuloadExecutor(1) as executor:
@@ -311,10 +274,6 @@ def hidden_module():
     del sys.modules[module.__name__]
     if module.__name__ in cloudpickle.list_registry_pickle_by_value():
         cloudpickle.unregister_pickle_by_value(module)
-
-
-def twice(function, x):
-    return function(function(x))
 
 
 def test_a_module_registered_by_value(hidden_module):

@@ -13,6 +13,7 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, 
 from pathlib import Path
 
 import pytest
+from futures_tasks import Alarm, fail
 from gates import is_alive, pass_gate, report_and_pass_gate, until
 
 from fuload_exec import FuloadExecutor, FuloadFuture
@@ -24,10 +25,6 @@ def hold_workers(executor, gate, tmp_path, workers=1):
     held = [executor.submit(report_and_pass_gate, str(mark), gate.path, i) for i, mark in enumerate(marks)]
     until(lambda: all(mark.exists() for mark in marks))
     return held
-
-
-def fail(error):
-    raise error
 
 
 def test_what_it_is(make_executor, libm):
@@ -412,10 +409,6 @@ def test_repr(gate, tmp_path):
 
 
 # -- signals, threads, dropped futures -----------------------------------------------------------
-
-
-class Alarm(Exception):
-    pass
 
 
 @pytest.mark.parametrize("ask", ["result", "exception", "wait"])

@@ -4,68 +4,29 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
-import signal
 import sys
 import threading
 from concurrent.futures import BrokenExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from logging.handlers import QueueHandler
-from pathlib import Path
 
 import pytest
-from gates import pass_gate, until
+from gates import until
+from initializer_tasks import (
+    Deaf,
+    Homesick,
+    die,
+    fail,
+    fail_lost,
+    leave,
+    log_to_and_fail,
+    pass_gate_and_fail,
+    set_recursion_limit,
+    spoil_logging_and_fail,
+    touch_and_pass_gate,
+)
 from support.ids import shown
 
 from fuload_exec import FuloadExecutor
-
-
-def fail(error):
-    raise error
-
-
-def leave(*_):
-    os._exit(3)
-
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def touch_and_pass_gate(mark, path):
-    Path(mark).touch()
-    pass_gate(path)
-
-
-def pass_gate_and_fail(path):
-    pass_gate(path)
-    raise ValueError("of an initializer")
-
-
-class Lost(Exception):
-    """Cannot be pickled."""
-
-    def __reduce__(self):
-        raise LookupError
-
-
-def fail_lost():
-    raise Lost("where is it")
-
-
-class Homesick:
-    """Cannot be rebuilt anywhere else."""
-
-    def __init__(self):
-        self.pid = os.getpid()
-
-    def __reduce__(self):
-        return check_pid, (self.pid,)
-
-
-def check_pid(pid):
-    if os.getpid() != pid:
-        raise LookupError("not at home")
 
 
 def all_broken(executor, futures):
@@ -184,20 +145,9 @@ def test_a_broken_pool_can_be_shut_down(make_executor):
             executor.submit(abs, -1)
 
 
-def set_recursion_limit(limit):
-    sys.setrecursionlimit(limit)
-
-
 def test_what_it_sets_stays(make_executor):
     with make_executor(1, initializer=set_recursion_limit, initargs=(5432,)) as executor:
         assert [executor.submit(sys.getrecursionlimit).result() for _ in range(3)] == [5432] * 3
-
-
-def log_to_and_fail(queue):
-    logger = logging.getLogger("concurrent.futures")
-    logger.addHandler(QueueHandler(queue))
-    logger.propagate = False
-    raise LookupError("no database")
 
 
 def test_it_is_logged_in_the_worker_too():
@@ -214,16 +164,6 @@ def test_it_is_logged_in_the_worker_too():
     finally:
         queue.close()
         queue.join_thread()
-
-
-class Deaf(logging.Handler):
-    def emit(self, record):
-        raise OSError("of a handler")
-
-
-def spoil_logging_and_fail():
-    logging.getLogger("concurrent.futures").addHandler(Deaf())
-    raise LookupError("no database")
 
 
 def test_a_handler_that_fails_too():

@@ -15,15 +15,10 @@ from pathlib import Path
 
 import pytest
 from gates import pass_gate, report_and_pass_gate, until
+from map_tasks import divmod_behind_a_gate, fail_at, fail_with_a_lock_at, give_a_lock_at, give_thing, raise_instance_at
 from support.ids import shown
 
 from fuload_exec import FuloadExecutor
-
-
-def fail_at(at, i):
-    if i == at:
-        raise KeyError(i)
-    return i
 
 
 def test_results_in_order(make_executor):
@@ -274,14 +269,6 @@ def test_a_timeout_that_is_no_number(make_executor, timeout):
             executor.map(abs, [1], timeout=timeout)
 
 
-class Thing:
-    """Can be referred to weakly."""
-
-
-def give_thing(_):
-    return Thing()
-
-
 @pytest.mark.parametrize("chunksize", [1, 4])
 def test_the_iterator_keeps_no_result(make_executor, chunksize):
     gc.disable()
@@ -351,16 +338,6 @@ def test_after_an_exception_the_rest_is_cancelled(gate, tmp_path):
         gate.open()
 
 
-def divmod_behind_a_gate(one, other):
-    return divmod(one, other) if isinstance(one, int) else pass_gate(one)
-
-
-def raise_instance_at(error, at, i):
-    if i == at:
-        raise error
-    return i
-
-
 @pytest.mark.parametrize("chunksize", [1, 4, None])
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("k"), GeneratorExit()], ids=shown)
 def test_an_exception_that_is_none(error, chunksize):
@@ -391,21 +368,6 @@ def test_an_argument_that_cannot_be_pickled_in_the_middle(make_executor):
         with pytest.raises((TypeError, pickle.PicklingError)):
             next(results)
         assert executor.submit(abs, -1).result() == 1
-
-
-class Locked(Exception):
-    def __init__(self, i):
-        super().__init__(i, threading.Lock())
-
-
-def fail_with_a_lock_at(at, i):
-    if i == at:
-        raise Locked(i)
-    return i
-
-
-def give_a_lock_at(at, i):
-    return threading.Lock() if i == at else i
 
 
 @pytest.mark.parametrize("chunksize", [None, 1])

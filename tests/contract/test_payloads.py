@@ -9,31 +9,9 @@ import re
 
 import numpy
 import pytest
+from payloads_tasks import change, digests, keep, keep_and_look, look_again, mapping_of, raise_long, same
 
 from fuload_exec import FuloadExecutor, PayloadTooLarge
-
-kept = []
-
-
-def same(value):
-    return value
-
-
-def keep(value, view=False):
-    kept.append(value[1:-1] if view else value)
-
-
-def digests():
-    return [hashlib.sha256(value).hexdigest() for value in kept]
-
-
-def raise_long(size):
-    raise ValueError("x" * size)
-
-
-def change(array):
-    array += 1
-    return array
 
 
 @pytest.mark.parametrize(
@@ -112,24 +90,6 @@ def test_arguments_that_a_task_keeps_keep_their_content(make_executor, size, vie
             executor.submit(same, numpy.full(size, 255, numpy.uint8)).result()
         expected = [hashlib.sha256(v[1:-1] if view else v).hexdigest() for v in values]
         assert executor.submit(digests).result() == expected
-
-
-def mapping_of(array):
-    """The line of this process's mappings in which the array stands."""
-    at = array.__array_interface__["data"][0]
-    for line in open("/proc/self/maps"):
-        start, end = (int(part, 16) for part in line.split()[0].split("-"))
-        if start <= at < end:
-            return at, line
-
-
-def keep_and_look(array):
-    kept.append(array)
-    return mapping_of(array)
-
-
-def look_again():
-    return mapping_of(kept[0]), kept[0].sum()
 
 
 @pytest.mark.parametrize("by_value", [False, True], ids=["function", "lambda"])

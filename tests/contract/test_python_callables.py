@@ -4,10 +4,8 @@ initializer."""
 from __future__ import annotations
 
 import collections
-import dataclasses
 import datetime
 import decimal
-import enum
 import fractions
 import functools
 import importlib.util
@@ -29,40 +27,43 @@ import cloudpickle
 import numpy
 import pytest
 from gates import pass_gate
+from python_callables_tasks import (
+    Adder,
+    Celsius,
+    Colour,
+    Custom,
+    Homesick,
+    OwnError,
+    OwnReason,
+    Pair,
+    Point,
+    Text,
+    Unpicklable,
+    arguments,
+    die,
+    exit_with,
+    fail,
+    fail_deep_down,
+    fail_in_context,
+    fail_to_initialize,
+    fail_unpicklably,
+    fail_with_two,
+    fail_with_two_arguments,
+    get_kept,
+    give,
+    give_generator,
+    give_homesick,
+    give_lock,
+    give_unpicklable,
+    initialize,
+    keep,
+    kept,
+    locked,
+    same,
+)
 from support.ids import shown
 
 from fuload_exec import FuloadExecutor, UnpickleError, WorkerCrashed
-
-
-class Colour(enum.IntEnum):
-    RED = 1
-
-
-class Text(str):
-    pass
-
-
-class Celsius(float):
-    pass
-
-
-Pair = collections.namedtuple("Pair", "one other")
-
-
-@dataclasses.dataclass
-class Point:
-    x: float
-    y: float
-    tags: list = dataclasses.field(default_factory=list)
-
-
-def same(value):
-    return value
-
-
-def arguments(*args, **kwargs):
-    return args, kwargs
-
 
 VALUES = [
     None,
@@ -214,25 +215,6 @@ def test_submit_without_a_function(make_executor):
             executor.submit(fn=len)
 
 
-class Adder:
-    def __init__(self, n):
-        self.n = n
-
-    def __call__(self, x):
-        return self.n + x
-
-    def method(self, x):
-        return self.n + x
-
-    @classmethod
-    def class_method(cls, x):
-        return cls.__name__, x
-
-    @staticmethod
-    def static_method(x):
-        return x
-
-
 def test_every_kind_of_callable(make_executor):
     with make_executor(1) as executor:
         for callable_, args, result in [
@@ -322,30 +304,6 @@ def test_a_function_that_was_redefined():
 # -- exceptions --------------------------------------------------------------------
 
 
-class Custom(Exception):
-    def __init__(self, code, *, detail=None):
-        super().__init__(code)
-        self.code = code
-        self.detail = detail
-
-
-def fail(error):
-    raise error
-
-
-def fail_deep_down(n):
-    if n:
-        fail_deep_down(n - 1)
-    return 1 // 0
-
-
-def fail_in_context():
-    try:
-        fail_deep_down(0)
-    except ZeroDivisionError as error:
-        raise KeyError("outer") from error
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -380,7 +338,7 @@ def test_the_cause_is_the_traceback_of_the_worker(make_executor):
             assert type(cause).__name__ == "_RemoteTraceback"
             text = str(cause)
             assert text.count("in fail_deep_down") >= 2 and "return 1 // 0" in text
-            assert "ZeroDivisionError" in text and __file__ in text
+            assert "ZeroDivisionError" in text and fail_deep_down.__code__.co_filename in text
 
 
 def test_the_traceback_shows_what_came_before(make_executor):
@@ -408,32 +366,6 @@ def outcome(executor, fn, *args, **kwargs):
         return executor.submit(fn, *args, **kwargs).exception()
     except Exception as error:
         return error
-
-
-class Unpicklable:
-    def __reduce__(self):
-        raise pickle.PicklingError("this one stays at home")
-
-
-class UnpicklableError(Exception):
-    def __init__(self):
-        super().__init__(threading.Lock())
-
-
-def give_lock():
-    return threading.Lock()
-
-
-def give_unpicklable():
-    return Unpicklable()
-
-
-def give_generator():
-    return (i for i in range(3))
-
-
-def fail_unpicklably():
-    raise UnpicklableError
 
 
 PICKLING = (TypeError, AttributeError, pickle.PicklingError)
@@ -464,37 +396,6 @@ def test_the_traceback_of_an_exception_that_cannot_be_pickled():
         error = executor.submit(fail_unpicklably).exception()
         assert "UnpicklableError" in str(error)
         assert "in fail_unpicklably" in str(error.__cause__)
-
-
-def rebuild_only_in(pid):
-    if os.getpid() != pid:
-        raise LookupError(f"not in {pid}")
-    return "rebuilt"
-
-
-class Homesick:
-    """Can be rebuilt in the process that made it only."""
-
-    def __init__(self):
-        self.pid = os.getpid()
-
-    def __reduce__(self):
-        return rebuild_only_in, (self.pid,)
-
-
-class TwoArguments(Exception):
-    """Pickled as most exceptions of this kind are: so that it cannot be rebuilt."""
-
-    def __init__(self, one, other):
-        super().__init__(f"{one} {other}")
-
-
-def fail_with_two_arguments():
-    raise TwoArguments(1, 2)
-
-
-def give_homesick():
-    return Homesick()
 
 
 def test_arguments_that_the_worker_cannot_rebuild():
@@ -568,15 +469,6 @@ def test_what_cannot_be_pickled_is_named(task, args, kwargs, part):
         assert type(error) is type(reason) and re.match(part, str(error)) and " cannot be pickled: " in str(error)
 
 
-class OwnError(Exception):
-    pass
-
-
-class OwnReason:
-    def __reduce__(self):
-        raise OwnError("mine")
-
-
 def test_an_error_of_the_programs_own_while_pickling_is_left_alone():
     with FuloadExecutor(1) as executor:
         error = executor.submit(same, OwnReason()).exception()
@@ -601,22 +493,6 @@ def test_errors_of_map_name_the_users_function(chunksize):
         assert caught.value.task == "exit_with(3)" + (", the first of 2 calls" if chunksize == 2 else "")
 
 
-def give(_):
-    return Homesick()
-
-
-def locked(_):
-    return threading.Lock()
-
-
-def fail_with_two(n):
-    raise TwoArguments(1, 2)
-
-
-def exit_with(code):
-    os._exit(code)
-
-
 def test_what_an_exception_said_that_cannot_be_rebuilt():
     with FuloadExecutor(1) as executor:
         error = executor.submit(fail_with_two_arguments).exception()
@@ -628,24 +504,11 @@ def test_what_an_exception_said_that_cannot_be_rebuilt():
 
 # -- the worker ---------------------------------------------------------------------------
 
-kept = []
-
-
-def keep(value):
-    kept.append(value)
-    return len(kept)
-
 
 def test_globals_of_a_worker_live_on(make_executor):
     with make_executor(1) as executor:
         assert [executor.submit(keep, i).result() for i in range(5)] == [1, 2, 3, 4, 5]
     assert kept == []
-
-
-def die(how, *args, **kwargs):
-    if how == "exit":
-        os._exit(7)
-    os.kill(os.getpid(), how)
 
 
 @pytest.mark.parametrize(("how", "exitcode"), [("exit", 7), (signal.SIGKILL, -9), (signal.SIGSEGV, -11)])
@@ -680,16 +543,6 @@ def test_both_kinds_of_task_in_one_worker(libm, libc):
 # -- the initializer ------------------------------------------------------------------------
 
 
-def initialize(path, *values):
-    with open(path, "a") as file:
-        file.write(f"{os.getpid()}\n")
-    kept.extend(values)
-
-
-def get_kept():
-    return list(kept)
-
-
 def test_the_initializer_runs_once_in_each_worker(make_executor, tmp_path, make_gate):
     path = tmp_path / "initialized"
     with make_executor(2, initializer=initialize, initargs=(str(path), 1, "two")) as executor, make_gate() as gate:
@@ -717,11 +570,6 @@ def test_the_initializer_does_not_run_for_c_functions(libm, tmp_path):
         assert not path.exists()
         executor.submit(same, 1).result()
         assert path.exists()
-
-
-def fail_to_initialize(path):
-    Path(path).touch()
-    raise RuntimeError("the initializer says no")
 
 
 def test_a_failing_initializer_breaks_the_pool(make_executor, tmp_path, caplog):

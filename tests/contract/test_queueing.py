@@ -12,15 +12,9 @@ from pathlib import Path
 
 import pytest
 from gates import until
+from queueing_tasks import count
 
 from fuload_exec import FuloadExecutor
-
-calls = []
-
-
-def count(_):
-    calls.append(None)
-    return len(calls)
 
 
 def resident() -> int:

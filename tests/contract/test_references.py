@@ -8,29 +8,25 @@ import gc
 import os
 import weakref
 from concurrent.futures import as_completed, wait
-from pathlib import Path
 
 import numpy
 import pytest
 from gates import pass_gate, until
+from references_tasks import (
+    Canary,
+    CanaryError,
+    Farewell,
+    alive,
+    fail_with_farewell,
+    farewells,
+    stop_collecting,
+    watch,
+    watch_and_fail,
+    watch_and_give_what_cannot_be_pickled,
+    watch_and_return_it,
+)
 
 from fuload_exec import FuloadExecutor
-
-
-class Canary:
-    def __init__(self, cargo=None):
-        self.cargo = cargo
-
-    def method(self, *args):
-        return self
-
-    def __call__(self, *args):
-        return None
-
-
-class CanaryError(Exception):
-    pass
-
 
 # -- here --------------------------------------------------------------------------
 
@@ -143,48 +139,6 @@ def test_callbacks_are_let_go_of(make_executor, no_collection):
 
 # -- in the worker -------------------------------------------------------------------
 
-_seen = []
-
-
-def watch(canary, *more):
-    """Remember the argument weakly; the result is another that is remembered."""
-    _seen.append(weakref.ref(canary))
-    result = Canary()
-    _seen.append(weakref.ref(result))
-    return result
-
-
-def watch_and_fail(canary, *more, error=None):
-    _seen.append(weakref.ref(canary))
-    error = CanaryError("c")
-    _seen.append(weakref.ref(error))
-    raise error
-
-
-def watch_and_return_it(canary, *more):
-    _seen.append(weakref.ref(canary))
-    return canary
-
-
-def watch_and_give_what_cannot_be_pickled(canary, *more):
-    import threading
-
-    _seen.append(weakref.ref(canary))
-    canary.lock = threading.Lock()
-    return canary
-
-
-def stop_collecting():
-    gc.collect()
-    gc.disable()
-
-
-def alive():
-    """(how many are alive, of how many)"""
-    found = sum(s() is not None for s in _seen), len(_seen)
-    _seen.clear()
-    return found
-
 
 @pytest.mark.parametrize("fn", [watch, watch_and_return_it, watch_and_give_what_cannot_be_pickled])
 @pytest.mark.parametrize("how", ["plain", "keyword", "partial", "array"])
@@ -212,33 +166,6 @@ def test_nothing_of_an_exception_is_left_in_the_worker():
         # Frame, local variable, exception, traceback, frame: this cycle is the task's own.
         executor.submit(gc.collect).result()
         assert executor.submit(alive).result() == (0, 6)
-
-
-class Farewell:
-    """Says so when it goes, and in which process."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __del__(self):
-        Path(f"{self.path}.{os.getpid()}").touch()
-
-
-def farewells(paths):
-    return [Farewell(path) for path in paths]
-
-
-class FarewellError(Exception):
-    def __init__(self, cargo):
-        super().__init__()
-        self.cargo = cargo
-
-    def __reduce__(self):
-        return FarewellError, (None,)
-
-
-def fail_with_farewell(path):
-    raise FarewellError(Farewell(path))
 
 
 def test_an_argument_goes_at_once(make_executor, tmp_path):

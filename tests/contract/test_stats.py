@@ -10,16 +10,13 @@ from pathlib import Path
 
 import pytest
 from gates import is_alive, pass_gate, until
+from stats_tasks import read_environment
 
 from fuload_exec import FuloadExecutor, PoolStats
 
 
 def command_name(pid: int) -> bytes:
     return Path(f"/proc/{pid}/comm").read_bytes().rstrip(b"\n")
-
-
-def read_environment(*names):
-    return [os.environ.get(name) for name in names]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import textwrap
 
 import numpy
 import pytest
+from ctypes_pickles_tasks import Library, apply, refuse_minus_one, same
 from support.ids import shown
 
 from fuload_exec import FuloadExecutor
@@ -27,14 +28,6 @@ def errno_libc():
     library = ctypes.CDLL("libc.so.6", use_errno=True)
     library.rmdir.argtypes, library.rmdir.restype = [ctypes.c_char_p], ctypes.c_int
     return library
-
-
-def apply(function, *args):
-    return function(*args)
-
-
-def same(value):
-    return value
 
 
 def describe(function):
@@ -115,12 +108,6 @@ def test_a_callback_made_in_the_task(executor):
     assert executor.submit(sort, [3, 1, 2]).result() == [1, 2, 3]
 
 
-def refuse_minus_one(result, function, args):
-    if result == -1:
-        raise OSError(ctypes.get_errno(), function.__name__)
-    return result
-
-
 def test_errno_and_errcheck(executor, errno_libc):
     errno_libc.rmdir.errcheck = refuse_minus_one
     error = executor.submit(apply, errno_libc.rmdir, b"/no/such/directory").exception()
@@ -136,14 +123,6 @@ def test_the_python_api(executor):
     assert executor.submit(apply, length, "four").result() == 4
     assert describe(executor.submit(same, length).result()) == describe(length)
     assert type(executor.submit(same, ctypes.pythonapi).result()) is ctypes.PyDLL
-
-
-class Library(ctypes.CDLL):
-    """One with a constructor and an attribute of its own."""
-
-    def __init__(self):
-        super().__init__("libm.so.6", use_errno=True)
-        self.colour = "red"
 
 
 def test_a_library_class_of_the_programs_own(executor):

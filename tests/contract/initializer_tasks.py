@@ -1,0 +1,81 @@
+"""What test_initializer.py runs in workers, which import nothing else of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from logging.handlers import QueueHandler
+from pathlib import Path
+
+from gates import pass_gate
+
+
+def fail(error):
+    raise error
+
+
+def leave(*_):
+    os._exit(3)
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def touch_and_pass_gate(mark, path):
+    Path(mark).touch()
+    pass_gate(path)
+
+
+def pass_gate_and_fail(path):
+    pass_gate(path)
+    raise ValueError("of an initializer")
+
+
+class Lost(Exception):
+    """Cannot be pickled."""
+
+    def __reduce__(self):
+        raise LookupError
+
+
+def fail_lost():
+    raise Lost("where is it")
+
+
+class Homesick:
+    """Cannot be rebuilt anywhere else."""
+
+    def __init__(self):
+        self.pid = os.getpid()
+
+    def __reduce__(self):
+        return check_pid, (self.pid,)
+
+
+def check_pid(pid):
+    if os.getpid() != pid:
+        raise LookupError("not at home")
+
+
+def set_recursion_limit(limit):
+    sys.setrecursionlimit(limit)
+
+
+def log_to_and_fail(queue):
+    logger = logging.getLogger("concurrent.futures")
+    logger.addHandler(QueueHandler(queue))
+    logger.propagate = False
+    raise LookupError("no database")
+
+
+class Deaf(logging.Handler):
+    def emit(self, record):
+        raise OSError("of a handler")
+
+
+def spoil_logging_and_fail():
+    logging.getLogger("concurrent.futures").addHandler(Deaf())
+    raise LookupError("no database")
