@@ -15,7 +15,7 @@ import sys
 
 from fuload_exec import FuloadExecutor
 
-LIMIT = 3.0  # seconds that a request may take
+LIMIT = 5.0  # seconds that a request may take
 NEVER = 10**15
 
 

@@ -9,6 +9,7 @@ import gc
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -179,6 +180,19 @@ def libm():
         function.argtypes, function.restype = [ctypes.c_double], ctypes.c_double
     library.pow.argtypes, library.pow.restype = [ctypes.c_double, ctypes.c_double], ctypes.c_double
     return library
+
+
+@pytest.fixture(scope="session")
+def compile_library():
+    """A function that makes a shared library of C text."""
+
+    def compile_(path: Path, text: str, *flags: str) -> Path:
+        source = path.with_suffix(".c")
+        source.write_text(text)
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(path), str(source), *flags], check=True)
+        return path
+
+    return compile_
 
 
 @pytest.fixture(scope="session")

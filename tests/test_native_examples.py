@@ -6,30 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.programs import ROOT, run_script
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 TUTORIAL = ROOT / "docs" / "native.md"
 
 
-def run(script: Path, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    place = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, str(script), *arguments],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=90,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": place, **environment},
-    )
-
-
 def shown(script: str, *arguments: str) -> str:
-    done = run(EXAMPLES / script, *arguments)
+    done = run_script(EXAMPLES / script, *arguments)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout
 
@@ -51,7 +37,7 @@ def test_monte_carlo():
 
 
 def test_sqlite_worker():
-    done = run(EXAMPLES / "sqlite_worker/sqlite_worker.py")
+    done = run_script(EXAMPLES / "sqlite_worker/sqlite_worker.py")
     if "apt-get install libsqlite3-dev" in done.stderr:
         pytest.skip("libsqlite3's header is not installed")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
@@ -65,7 +51,7 @@ def test_sqlite_worker_says_what_is_missing(tmp_path):
     compiler = tmp_path / "cc"
     compiler.write_text('#!/bin/sh\ncase "$*" in *-E*) exit 1;; esac\nexec cc "$@"\n')
     compiler.chmod(0o755)
-    done = run(EXAMPLES / "sqlite_worker/sqlite_worker.py", CC=str(compiler))
+    done = run_script(EXAMPLES / "sqlite_worker/sqlite_worker.py", CC=str(compiler))
     assert done.returncode == 1
     assert done.stderr == "SQLite's header is missing: 'apt-get install libsqlite3-dev' brings it.\n"
 
@@ -121,7 +107,7 @@ def test_the_tutorial_runs(tmp_path):
     assert built.returncode == 0, built.stderr
     program = "\n".join(blocks("python"))
     (tmp_path / "tutorial.py").write_text(program)
-    done = run(tmp_path / "tutorial.py", cwd=tmp_path)
+    done = run_script(tmp_path / "tutorial.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     expected = re.findall(r"# -> (.*)$", program, re.M)
     assert len(expected) > 10

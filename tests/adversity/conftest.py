@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from procfs import Watched
 from programs import PROLOGUE
-from zoo import until
+from support.waiting import until
 
 HERE = Path(__file__).parent
 
@@ -51,7 +51,7 @@ class Program:
         environment = {
             **os.environ,
             "REPORT": str(self.report),
-            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
             **(env or {}),
         }
         with open(self.stderr, "wb") as stderr:

@@ -9,19 +9,27 @@ from pathlib import Path
 
 
 class Watched:
-    """A process by its pidfd: a number that is reused is not mistaken for it."""
+    """A process by its pidfd: a number that is reused is not mistaken for it.
+    One that has ended and was reaped already is gone."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.fd = os.pidfd_open(pid)
+        try:
+            self.fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.fd = -1
 
     def gone(self) -> bool:
         """Ended, be it reaped or not."""
+        if self.fd < 0:
+            return True
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         return bool(poll.poll(0))
 
     def send(self, number: int) -> bool:
+        if self.fd < 0:
+            return False
         try:
             signal.pidfd_send_signal(self.fd, number)
         except ProcessLookupError:
@@ -29,7 +37,9 @@ class Watched:
         return True
 
     def close(self) -> None:
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def __enter__(self) -> Watched:
         return self

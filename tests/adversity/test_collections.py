@@ -16,7 +16,7 @@ import threading
 from concurrent.futures import as_completed, wait
 
 import pytest
-from zoo import until
+from support.waiting import until
 
 from fuload_exec import FuloadFuture
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from zoo import square
+from support.tasks import square
 
 from fuload_exec import FuloadExecutor, SlotCorrupted, TaskTimeout
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zoo
 from procfs import Watched, state
-from zoo import until
+from support.waiting import until
 
 from fuload_exec import WorkerCrashed, _core
 

@@ -13,7 +13,7 @@ from concurrent.futures import as_completed
 
 import pytest
 import zoo
-from zoo import until
+from support.waiting import until
 
 PATIENCE = 30
 

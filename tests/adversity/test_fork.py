@@ -10,7 +10,7 @@ import time
 
 import pytest
 import zoo
-from zoo import until
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor
 

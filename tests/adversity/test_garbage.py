@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 import zoo
-from zoo import until
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor
 

@@ -8,7 +8,7 @@ import time
 import pytest
 import zoo
 from procfs import switches, ticks
-from zoo import until
+from support.waiting import until
 
 
 def cost(pids):

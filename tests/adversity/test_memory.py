@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from zoo import until
+from support.waiting import until
 
 from fuload_exec import NativeTask, TaskTimeout, WorkerCrashed
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import zoo
-from zoo import until
+from support.waiting import until
 
 STATES = {
     "idle C": "executor.submit(libc.abs, -1).result()",

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from zoo import until
+from support.waiting import asleep, process_state, until
 
 from fuload_exec import FuloadExecutor, SlotCorrupted, WorkerCrashed
 
@@ -78,11 +78,6 @@ def test_scribbling(library, manner, stress):
     assert done.returncode == 0, done.stdout[-200:] + done.stderr[-4000:]
 
 
-def asleep(executor):
-    workers = executor.stats().workers
-    return len(workers) > 0 and all(w.state == "asleep" for w in workers)
-
-
 def meet(mine, other):
     """Ends when another worker runs the same with the names exchanged."""
     Path(mine).touch()
@@ -99,10 +94,6 @@ def both_work(executor, folder):
     return found
 
 
-def sleeps(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S"
-
-
 @pytest.mark.parametrize("spin", [None, 0])
 @pytest.mark.parametrize("head", [0, 600, 1 << 40, (1 << 64) - 1], ids=hex)
 def test_a_head_that_is_no_position(functions, head, spin):
@@ -114,7 +105,7 @@ def test_a_head_that_is_no_position(functions, head, spin):
                 round**k for k in range(40)
             ]
             for pid in executor.worker_pids:
-                until(lambda: sleeps(pid))
+                until(lambda: process_state(pid) == "S")
 
 
 @pytest.mark.parametrize("word", [0, 2, 0x4141414141414141], ids=hex)

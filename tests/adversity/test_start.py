@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from unittest import mock
 
 import pytest
-from zoo import square
+from support.tasks import square
 
 from fuload_exec import NativeTask, _crew
 

@@ -15,9 +15,8 @@ import sys
 import threading
 import time
 
-
-def square(x):
-    return x * x
+from support.tasks import square as square
+from support.waiting import until as until
 
 
 def pid_after(seconds):
@@ -223,15 +222,6 @@ def our_threads():
         except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             pass
     return sorted(name for name in names if name.startswith("fuload-"))
-
-
-def until(condition, seconds=20.0):
-    due = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > due:
-            raise TimeoutError(f"still not so after {seconds} s: {condition}")
-        time.sleep(0.001)
-    return found
 
 
 # -- a pool of one's own -------------------------------------------------------------

@@ -69,10 +69,6 @@ class ErrorAtStr(Exception):
         raise LookupError("of a bad object")
 
 
-def same(value):
-    return value
-
-
 def make(cls, *args):
     return cls(*args)
 

@@ -7,9 +7,7 @@ import ctypes
 import gc
 import itertools
 import multiprocessing
-import subprocess
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pytest
 from gates import Gate
@@ -66,19 +64,6 @@ def open_gate(libc):
     function = ctypes.CDLL("libc.so.6").open
     function.argtypes, function.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_int
     return function
-
-
-@pytest.fixture(scope="session")
-def compile_library():
-    """A function that makes a shared library of C text."""
-
-    def compile_(path: Path, text: str) -> Path:
-        source = path.with_suffix(".c")
-        source.write_text(text)
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(path), str(source)], check=True)
-        return path
-
-    return compile_
 
 
 C_TEXT = r"""

@@ -9,10 +9,6 @@ import time
 from pathlib import Path
 
 
-def double(x):
-    return 2 * x
-
-
 def die_if_new(path):
     """The first that comes here dies, the second lives."""
     try:

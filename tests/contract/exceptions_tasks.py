@@ -43,10 +43,6 @@ class Mandatory(Exception):
         super().__init__(f"{code}: {reason}")
 
 
-def fail(error):
-    raise error
-
-
 def fail_with_comment():
     raise RuntimeError(123)  # this very line
 

@@ -3,9 +3,5 @@
 from __future__ import annotations
 
 
-def fail(error):
-    raise error
-
-
 class Alarm(Exception):
     pass

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -47,19 +45,3 @@ def report_and_pass_gate(mark: str, path: str, value: object = None) -> object:
     """The same, and `mark` exists as soon as it runs."""
     Path(mark).touch()
     return pass_gate(path, value)
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for the condition; it is an error if it does not come in time."""
-    due = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < due, f"not within {seconds} seconds"
-        time.sleep(0.001)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

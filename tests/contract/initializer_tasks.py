@@ -12,10 +12,6 @@ from pathlib import Path
 from gates import pass_gate
 
 
-def fail(error):
-    raise error
-
-
 def leave(*_):
     os._exit(3)
 

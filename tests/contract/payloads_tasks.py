@@ -7,10 +7,6 @@ import hashlib
 kept = []
 
 
-def same(value):
-    return value
-
-
 def keep(value, view=False):
     kept.append(value[1:-1] if view else value)
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gates import pass_gate, until
-
-
-def square(n):
-    return n * n
+from gates import pass_gate
+from support.waiting import until
 
 
 def fail(value):

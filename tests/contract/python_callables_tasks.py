@@ -33,10 +33,6 @@ class Point:
     tags: list = dataclasses.field(default_factory=list)
 
 
-def same(value):
-    return value
-
-
 def arguments(*args, **kwargs):
     return args, kwargs
 
@@ -65,10 +61,6 @@ class Custom(Exception):
         super().__init__(code)
         self.code = code
         self.detail = detail
-
-
-def fail(error):
-    raise error
 
 
 def fail_deep_down(n):

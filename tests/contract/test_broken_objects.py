@@ -33,10 +33,10 @@ from broken_objects_tasks import (
     raise_made,
     recurse,
     report_and_pass_gate_and_crash,
-    same,
     system_exit,
 )
-from gates import until
+from support.tasks import same
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor, UnpickleError, WorkerCrashed
 

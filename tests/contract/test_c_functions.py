@@ -15,8 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy
 import pytest
-from gates import is_alive, until
 from support.ids import shown
+from support.waiting import is_alive, until
 
 from fuload_exec import FuloadExecutor, LibraryLoadError, WorkerCrashed
 

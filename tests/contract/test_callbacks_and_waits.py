@@ -21,13 +21,11 @@ from concurrent.futures import (
 
 import pytest
 from callbacks_and_waits_tasks import Counting, ended, give_thing
-from gates import pass_gate, report_and_pass_gate, until
+from gates import pass_gate, report_and_pass_gate
+from support.tasks import fail
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor, FuloadFuture
-
-
-def fail(error):
-    raise error
 
 
 def cancelled():

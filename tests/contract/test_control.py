@@ -17,8 +17,10 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy
 import pytest
-from control_tasks import count_and_die, deaf, die_if_new, double, register_farewell, sleep_and_tell, slow_start, sum_or_die
-from gates import is_alive, pass_gate, report_and_pass_gate, until
+from control_tasks import count_and_die, deaf, die_if_new, register_farewell, sleep_and_tell, slow_start, sum_or_die
+from gates import pass_gate, report_and_pass_gate
+from support.tasks import double
+from support.waiting import is_alive, until
 
 from fuload_exec import FuloadExecutor, FuloadFuture, TaskTimeout, WorkerCrashed
 

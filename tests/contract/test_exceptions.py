@@ -17,7 +17,6 @@ from exceptions_tasks import (
     Reduced,
     Refuses,
     Stateful,
-    fail,
     fail_behind_a_gate,
     fail_mandatory,
     fail_with_cause,
@@ -25,6 +24,7 @@ from exceptions_tasks import (
     fail_without_context,
 )
 from support.ids import shown
+from support.tasks import fail
 
 from fuload_exec import FuloadExecutor, UnpickleError
 

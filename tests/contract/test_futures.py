@@ -13,8 +13,10 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, 
 from pathlib import Path
 
 import pytest
-from futures_tasks import Alarm, fail
-from gates import is_alive, pass_gate, report_and_pass_gate, until
+from futures_tasks import Alarm
+from gates import pass_gate, report_and_pass_gate
+from support.tasks import fail
+from support.waiting import is_alive, until
 
 from fuload_exec import FuloadExecutor, FuloadFuture
 

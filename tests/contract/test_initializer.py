@@ -10,12 +10,10 @@ from concurrent.futures import BrokenExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
-from gates import until
 from initializer_tasks import (
     Deaf,
     Homesick,
     die,
-    fail,
     fail_lost,
     leave,
     log_to_and_fail,
@@ -25,6 +23,8 @@ from initializer_tasks import (
     touch_and_pass_gate,
 )
 from support.ids import shown
+from support.tasks import fail
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor
 

@@ -14,9 +14,10 @@ import weakref
 from pathlib import Path
 
 import pytest
-from gates import pass_gate, report_and_pass_gate, until
+from gates import pass_gate, report_and_pass_gate
 from map_tasks import divmod_behind_a_gate, fail_at, fail_with_a_lock_at, give_a_lock_at, give_thing, raise_instance_at
 from support.ids import shown
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor
 

@@ -19,10 +19,12 @@ import dask.multiprocessing
 import joblib
 import numpy
 import pytest
-from gates import is_alive, pass_gate, until
-from plain_tasks import environment, fail, fail_beside_others, report_pid_and_pass_gate, square
+from gates import pass_gate
+from plain_tasks import environment, fail, fail_beside_others, report_pid_and_pass_gate
 from rich.console import Console
 from rich.progress import Progress
+from support.tasks import square
+from support.waiting import is_alive, until
 from tqdm import tqdm
 
 import fuload_exec.joblib

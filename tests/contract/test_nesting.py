@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from gates import is_alive, pass_gate, report_and_pass_gate, until
+from gates import pass_gate, report_and_pass_gate
 from nesting_tasks import (
     call_c_in_a_nested_pool,
     die_in_a_nested_pool,
@@ -17,6 +17,7 @@ from nesting_tasks import (
     squares_by_a_pool_of_its_own,
     threads_abs,
 )
+from support.waiting import is_alive, until
 
 from fuload_exec import FuloadExecutor
 

@@ -9,7 +9,8 @@ import re
 
 import numpy
 import pytest
-from payloads_tasks import change, digests, keep, keep_and_look, look_again, mapping_of, raise_long, same
+from payloads_tasks import change, digests, keep, keep_and_look, look_again, mapping_of, raise_long
+from support.tasks import same
 
 from fuload_exec import FuloadExecutor, PayloadTooLarge
 

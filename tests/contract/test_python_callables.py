@@ -42,7 +42,6 @@ from python_callables_tasks import (
     arguments,
     die,
     exit_with,
-    fail,
     fail_deep_down,
     fail_in_context,
     fail_to_initialize,
@@ -59,9 +58,9 @@ from python_callables_tasks import (
     keep,
     kept,
     locked,
-    same,
 )
 from support.ids import shown
+from support.tasks import fail, same
 
 from fuload_exec import FuloadExecutor, UnpickleError, WorkerCrashed
 

@@ -11,8 +11,8 @@ from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
-from gates import until
 from queueing_tasks import count
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor
 

@@ -11,7 +11,7 @@ from concurrent.futures import as_completed, wait
 
 import numpy
 import pytest
-from gates import pass_gate, until
+from gates import pass_gate
 from references_tasks import (
     Canary,
     CanaryError,
@@ -25,6 +25,7 @@ from references_tasks import (
     watch_and_give_what_cannot_be_pickled,
     watch_and_return_it,
 )
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor
 

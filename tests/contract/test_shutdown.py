@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from gates import is_alive, pass_gate, report_and_pass_gate, until
+from gates import pass_gate, report_and_pass_gate
+from support.waiting import is_alive, until
 
 from fuload_exec import FuloadExecutor, WorkerCrashed
 

@@ -9,8 +9,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from gates import is_alive, pass_gate, until
+from gates import pass_gate
 from stats_tasks import read_environment
+from support.waiting import is_alive, until
 
 from fuload_exec import FuloadExecutor, PoolStats
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,6 @@ import pytest
 from fuload_exec import FuloadExecutor
 
 C_TEXT = Path(__file__).with_name("functions.c")
-
-
-@pytest.fixture(scope="session")
-def compile_library():
-    """A function that makes a shared library of C text."""
-
-    def compile_(path: Path, text: str, *flags: str) -> Path:
-        source = path.with_suffix(".c")
-        source.write_text(text)
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(path), str(source), *flags], check=True)
-        return path
-
-    return compile_
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,6 @@ def apply(function, *args):
     return function(*args)
 
 
-def same(value):
-    return value
-
-
 def refuse_minus_one(result, function, args):
     if result == -1:
         raise OSError(ctypes.get_errno(), function.__name__)

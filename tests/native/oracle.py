@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import time
-from collections.abc import Callable
 from typing import Any
 
 
@@ -31,11 +29,3 @@ def check(executor: Any, function: Any, *args: Any) -> None:
 
 def double_of(pattern: int) -> float:
     return struct.unpack("<d", struct.pack("<Q", pattern))[0]
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for the condition; it is an error if it does not come in time."""
-    due = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < due, f"not within {seconds} seconds"
-        time.sleep(0.001)

@@ -12,7 +12,8 @@ import os
 
 import numpy
 import pytest
-from oracle import same, until
+from oracle import same
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor, NativeTask, WorkerCrashed
 

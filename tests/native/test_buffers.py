@@ -9,7 +9,7 @@ import os
 
 import numpy
 import pytest
-from oracle import until
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor, PayloadTooLarge, WorkerCrashed
 

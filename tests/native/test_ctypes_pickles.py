@@ -11,8 +11,9 @@ import textwrap
 
 import numpy
 import pytest
-from ctypes_pickles_tasks import Library, apply, refuse_minus_one, same
+from ctypes_pickles_tasks import Library, apply, refuse_minus_one
 from support.ids import shown
+from support.tasks import same
 
 from fuload_exec import FuloadExecutor
 

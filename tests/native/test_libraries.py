@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from oracle import until
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor, LibraryLoadError, NativeFunction
 

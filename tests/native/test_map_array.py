@@ -11,8 +11,8 @@ import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import until
 from support.ids import shown
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor, PayloadTooLarge, TaskTimeout, WorkerCrashed
 

@@ -7,7 +7,8 @@ import signal
 import threading
 
 import pytest
-from toolbox import HERE, PATIENCE, build_plugin, ints, is_alive, numbers, until
+from support.waiting import asleep, exists, until
+from toolbox import HERE, PATIENCE, build_plugin, ints, numbers
 
 from fuload_exec import LibraryLoadError, NativeTask, SlotCorrupted, WorkerCrashed
 
@@ -22,10 +23,6 @@ def serves(hostile):
         assert [future.result(timeout=PATIENCE) for future in futures] == texts
 
     return check
-
-
-def asleep(executor):
-    return all(worker.state == "asleep" for worker in executor.stats().workers)
 
 
 # -- the end of the worker -------------------------------------------------------------
@@ -47,7 +44,7 @@ def test_task_that_ends_its_worker(pool, hostile, serves, name, spin):
         with pytest.raises(WorkerCrashed, match=rf"{name}\(b'request'\)") as caught:
             executor.submit(hostile(name), b"request").result(timeout=PATIENCE)
         assert caught.value.exitcode == ENDS[name]
-        assert not is_alive(caught.value.pid)
+        assert not exists(caught.value.pid)
     serves(executor)
 
 
@@ -275,7 +272,7 @@ def test_what_a_task_changes_in_its_process(pool, hostile, serves, name, python)
     serves(executor)
     assert executor.worker_pids == [pid]
     executor.shutdown()
-    assert not is_alive(pid)
+    assert not exists(pid)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -311,7 +308,7 @@ def test_an_endless_task_ends_with_terminate(pool, hostile, serves, spin):
         assert future.terminate()
         assert future.cancelled()
         serves(executor, 20)
-        until(lambda: not is_alive(pid))
+        until(lambda: not exists(pid))
 
 
 def test_a_task_may_tidy_up_after_ctrl_c(pool, hostile, serves, tmp_path):

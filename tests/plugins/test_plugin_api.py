@@ -8,7 +8,8 @@ import os
 import numpy
 import pytest
 from support.ids import shown
-from toolbox import HERE, PATIENCE, build_plugin, ints, numbers, until
+from support.waiting import until
+from toolbox import HERE, PATIENCE, build_plugin, ints, numbers
 
 from fuload_exec import LibraryLoadError, NativeTask, NativeTaskError, PayloadTooLarge, WorkerCrashed
 

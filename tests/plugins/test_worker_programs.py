@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from support.ids import shown
-from toolbox import HERE, PATIENCE, command, ints, is_alive, until
+from support.waiting import exists, until
+from toolbox import HERE, PATIENCE, command, ints
 
 from fuload_exec import FuloadExecutor, LibraryLoadError, NativeTask, NativeTaskError, WorkerCrashed
 
@@ -132,7 +133,7 @@ def test_the_workers_leave_with_the_pool(worker_program):
     with FuloadExecutor(2, worker=worker_program) as executor:
         futures = [executor.submit(own("count"), b"") for _ in range(100)]
         pids = {ints(future.result(timeout=PATIENCE))[1] for future in futures} | set(executor.worker_pids)
-    assert not any(map(is_alive, pids))
+    assert not any(map(exists, pids))
 
 
 # -- Python callables -----------------------------------------------------------------------

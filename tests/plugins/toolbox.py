@@ -6,7 +6,6 @@ import os
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -45,16 +44,3 @@ def numbers(*values: int) -> bytes:
 
 def ints(data: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 4}i", data)
-
-
-def until(condition, seconds=20.0):
-    due = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > due:
-            raise TimeoutError(f"still not so after {seconds} s")
-        time.sleep(0.001)
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
