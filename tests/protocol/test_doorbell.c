@@ -561,6 +561,8 @@ static void run_traffic(uint64_t tasks, uint32_t at_once)
     crew.run = run_task;
     start_workers(threads);
     while (t.served < tasks && !failed()) {
+        if (enough())
+            tasks = t.next;
         take_all(&t, at_once);
         slot = (uint32_t)draw_below(&t.seed, at_once);
         if (!t.key[slot] && t.next < tasks)

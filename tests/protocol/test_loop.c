@@ -324,6 +324,8 @@ static void run_tasks(uint64_t count, uint32_t at_once, void (*wait)(void))
     uint64_t seed = 71;
 
     while (finished < count && !failed()) {
+        if (enough())
+            count = submitted;
         while (submitted < count && submitted < finished + at_once)
             submit(draw_size(&seed));
         wait();

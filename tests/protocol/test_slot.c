@@ -189,7 +189,7 @@ static void payloads_cross_whole(void)
     atomic_store(&wrong_requests, 0);
     for (i = 0; i < CLAIMERS; i++)
         claimers[i] = begin(answer, (void *)i);
-    for (round = 1; round <= ROUNDS(300000) && !failed(); round++) {
+    for (round = 1; round <= ROUNDS(300000) && !failed() && !enough(); round++) {
         uint32_t generation = (uint32_t)(0xffffff00 + round);
 
         ask(s, generation, round);
@@ -251,7 +251,7 @@ static void finish_or_condemn_not_both(void)
 
     atomic_store(&stop, false);
     worker = begin(finish_at_once, NULL);
-    for (round = 1; round <= ROUNDS(300000) && !failed(); round++) {
+    for (round = 1; round <= ROUNDS(300000) && !failed() && !enough(); round++) {
         uint32_t generation = (uint32_t)round;
         uint64_t delay = draw_below(&seed, 64);
 
