@@ -378,7 +378,7 @@ cdef class Pool:
             seat = &self.parent.seats[fl_word_owner(word) - 1]
             seat.serves = True
             future.pid = seat.pid
-            if FL_REPLY_NONE <= reply.kind <= FL_REPLY_NOT_REBUILT:
+            if fl_reply_serves(reply.kind):
                 seat.python = True
             take_reply(self, future, &reply, slot)
         except Exception as error:

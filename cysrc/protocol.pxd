@@ -14,11 +14,10 @@ cdef extern from "protocol/message.h" nogil:
         pass
     uint64_t fl_load "atomic_load"(fl_word *word)
     void fl_store "atomic_store"(fl_word *word, uint64_t value)
-    uint64_t fl_swap "atomic_exchange"(fl_word *word, uint64_t value)
 
     # layout.h
     enum:
-        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_WORKERS, FL_MAX_SLOTS, FL_NAME_SIZE, FL_MOST_WINDOWS
+        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_SLOTS, FL_NAME_SIZE, FL_MOST_WINDOWS
     ctypedef enum fl_half "enum fl_half":
         FL_REQUEST, FL_REPLY
     ctypedef struct fl_plan "struct fl_plan":
@@ -38,7 +37,7 @@ cdef extern from "protocol/message.h" nogil:
         fl_word slot, tasks_done, run_ns, relays, collector_calls, python, attached
     enum:
         FL_PYTHON_SERVES, FL_PYTHON_EXEC
-        FL_ORDER_NONE, FL_ORDER_END
+        FL_ORDER_END
     ctypedef struct fl_function "struct fl_function":
         uint64_t at, length
     ctypedef struct fl_slot "struct fl_slot":
@@ -82,29 +81,20 @@ cdef extern from "protocol/message.h" nogil:
 
     # slot.h
     enum:
-        FL_FREE, FL_READY, FL_RUNNING, FL_DONE, FL_CONDEMNED
+        FL_READY, FL_RUNNING, FL_DONE
         FL_EXIT_DESCRIPTORS
-    uint64_t fl_slot_word(uint32_t generation, uint32_t owner, int state)
-    uint32_t fl_word_generation(uint64_t word)
     uint32_t fl_word_owner(uint64_t word)
     uint32_t fl_word_state(uint64_t word)
     uint64_t fl_slot_look(fl_slot *s)
     uint64_t fl_slot_began(fl_slot *s)
-    void fl_flag_set(fl_region *r, uint32_t slot)
-    uint64_t fl_flags_take(fl_region *r, uint32_t index)
-    bint fl_flags_any(fl_region *r)
 
     # ring.h
     void fl_ring_clear(fl_region *r)
-    uint64_t fl_ring_head(fl_region *r)
-    void fl_ring_repack(fl_region *r, uint32_t *generations, bint move)
     bint fl_ring_mend(fl_region *r, uint32_t *generations, void **held)
-    void fl_ring_publish(fl_region *r, uint32_t slot, uint32_t *generations)
 
     # doorbell.h
     enum:
         FL_GONE, FL_STARTING, FL_BUSY, FL_POLLING, FL_ASLEEP, FL_CALLED
-        FL_COLLECTOR_AWAKE, FL_COLLECTOR_ASLEEP, FL_COLLECTOR_CALLED, FL_COLLECTOR_DOZING
     ctypedef struct fl_os "struct fl_os":
         void *context
         uint64_t (*now)(void *context) noexcept nogil
@@ -118,9 +108,6 @@ cdef extern from "protocol/message.h" nogil:
     int fl_state_of(uint64_t word)
     void fl_bell_count(fl_region *r, fl_census *c)
     bint fl_bell_call(fl_region *r, uint32_t index, uint32_t caller)
-    bint fl_bell_ring(fl_region *r, fl_os *os, uint32_t caller)
-    bint fl_bell_wanted(fl_region *r, fl_census *c)
-    bint fl_collector_call(fl_region *r, fl_os *os)
 
     # message.h
     enum:
@@ -158,6 +145,8 @@ cdef extern from "protocol/message.h" nogil:
     uint64_t fl_cell_at(uint64_t end, uint32_t type)
     bint fl_request_python(uint32_t kind)
     bint fl_reply_sized(uint32_t kind)
+    bint fl_reply_serves(uint32_t kind)
+    bint fl_reply_pickled(uint32_t kind)
     ctypedef struct fl_reply "struct fl_reply":
         uint64_t size, scalar, started_ns, finished_ns
         int32_t status
@@ -215,7 +204,7 @@ cdef extern from "parent/collector.h":
 
 cdef extern from "parent/slots.h" nogil:
     ctypedef enum fl_outlook "enum fl_outlook":
-        FL_NOT_YET, FL_ENDED, FL_CORRUPTED
+        FL_NOT_YET, FL_CORRUPTED
     uint32_t fl_slots_next(fl_parent *p)
     uint32_t fl_slots_take(fl_parent *p)
     void fl_slots_release(fl_parent *p, uint32_t slot)
@@ -231,7 +220,7 @@ cdef extern from "parent/slots.h" nogil:
 
 cdef extern from "parent/burial.h" nogil:
     ctypedef enum fl_verdict "enum fl_verdict":
-        FL_NOT_ITS, FL_WILD, FL_KEPT, FL_AGAIN, FL_CRASHED
+        FL_WILD, FL_KEPT, FL_AGAIN, FL_CRASHED
     ctypedef struct fl_death "struct fl_death":
         uint32_t worker
         bint suspicious, blameless

@@ -93,7 +93,7 @@ cdef int take_reply(Pool pool, CoreFuture future, fl_reply *reply, uint32_t slot
         at = fl_slot_area(&pool.region, slot, FL_REPLY)
     else:
         at = map_window(pool, slot, FL_REPLY, size)
-    if FL_REPLY_PICKLE <= future.kind <= FL_REPLY_NOT_REBUILT:
+    if fl_reply_pickled(future.kind):
         future._value = copy_pickle(at, size)
     elif future.kind == FL_REPLY_RETURNED:
         copy_returned(future, at, size)

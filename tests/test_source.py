@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.sources import c_code, defined, used
+from support.sources import c_code, defined, python_code, used
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,6 +130,16 @@ def test_each_part_uses_only_what_stands_above_it():
         if name in below and PARTS.index(below[name]) > position
     }
     assert found == set(EXCEPTIONS)
+
+
+def test_what_is_declared_of_c_is_used():
+    declared = python_code((ROOT / "cysrc/protocol.pxd").read_text())
+    parts = "".join(path.read_text() for path in sources("cysrc/*.pyx", "cysrc/*.pxi"))
+    names = set(re.findall(r"\b(?:fl|FL)_\w+", declared))
+    assert len(names) > 100
+    unused = {name for name in names if not re.search(rf"\b{name}\b", parts)}
+    # A type may be there for other declarations alone.
+    assert {name for name in unused if declared.count(name) == 1} == set()
 
 
 def test_definitions_and_uses_are_told_apart():

@@ -55,30 +55,31 @@ static inline bool fl_request_python(uint32_t kind)
 
 /* kind; largest size: any payload (1), exactly nothing (0); the requests that it
  * can answer: what is no answer to a request is not looked at, so a pool that
- * calls C alone unpickles nothing; is the task a failure? */
+ * calls C alone unpickles nothing; is the task a failure? does an interpreter
+ * serve that sends it? is its payload a pickle? */
 #define FL_REPLIES(X)                                                                \
-    X(SCALAR, 0, FUNCTION, 0) /* reply_scalar holds the value of the result type */  \
-    X(RETURNED, 1, FUNCTION, 0) /* struct fl_returned, fl_extent, bytes of the result */ \
-    X(BYTES, 1, NATIVE, 0)    /* string, structure, items of a map; a plug-in's reply */ \
-    X(NONE, 0, PYTHON, 0)                                                            \
-    X(FALSE, 0, PYTHON, 0)                                                           \
-    X(TRUE, 0, PYTHON, 0)                                                            \
-    X(INT, 0, PYTHON, 0)      /* an int that fits int64, in reply_scalar */          \
-    X(FLOAT, 0, PYTHON, 0)    /* a float, its bits in reply_scalar */                \
-    X(PICKLE, 1, PYTHON, 0)   /* fl_pickle of the result */                          \
-    X(RAISED, 1, PYTHON, 1)   /* fl_pickle of (exception, traceback's text) */       \
-    X(NOT_REBUILT, 1, PYTHON, 1) /* the arguments could not be unpickled: as RAISED */ \
-    X(SETUP_FAILED, 1, PYTHON, 1) /* the initializer raised: the traceback's text */ \
-    X(STATUS, 1, TASK, 1)     /* reply_status is not zero, bytes are its message */  \
-    X(NO_LIBRARY, 1, NATIVE, 1) /* cannot open library or find function: the loader's words */ \
-    X(REFUSED, 1, ANY, 1)     /* this worker cannot run such a task: the reason */   \
-    X(TOO_LARGE, 0, ANY, 1)   /* the reply has reply_scalar bytes, over max_payload */ \
-    X(NO_REQUEST, 0, ANY, 1)  /* the request's reply_scalar bytes could not be mapped: errno in reply_status */ \
-    X(NO_ROOM, 0, ANY, 1)     /* nor the reply's */
+    X(SCALAR, 0, FUNCTION, 0, 0, 0) /* reply_scalar holds the value of the result type */  \
+    X(RETURNED, 1, FUNCTION, 0, 0, 0) /* struct fl_returned, fl_extent, bytes of the result */ \
+    X(BYTES, 1, NATIVE, 0, 0, 0)    /* string, structure, items of a map; a plug-in's reply */ \
+    X(NONE, 0, PYTHON, 0, 1, 0)                                                            \
+    X(FALSE, 0, PYTHON, 0, 1, 0)                                                           \
+    X(TRUE, 0, PYTHON, 0, 1, 0)                                                            \
+    X(INT, 0, PYTHON, 0, 1, 0)      /* an int that fits int64, in reply_scalar */          \
+    X(FLOAT, 0, PYTHON, 0, 1, 0)    /* a float, its bits in reply_scalar */                \
+    X(PICKLE, 1, PYTHON, 0, 1, 1)   /* fl_pickle of the result */                          \
+    X(RAISED, 1, PYTHON, 1, 1, 1)   /* fl_pickle of (exception, traceback's text) */       \
+    X(NOT_REBUILT, 1, PYTHON, 1, 1, 1) /* the arguments could not be unpickled: as RAISED */ \
+    X(SETUP_FAILED, 1, PYTHON, 1, 0, 0) /* the initializer raised: the traceback's text */ \
+    X(STATUS, 1, TASK, 1, 0, 0)     /* reply_status is not zero, bytes are its message */  \
+    X(NO_LIBRARY, 1, NATIVE, 1, 0, 0) /* cannot open library or find function: the loader's words */ \
+    X(REFUSED, 1, ANY, 1, 0, 0)     /* this worker cannot run such a task: the reason */   \
+    X(TOO_LARGE, 0, ANY, 1, 0, 0)   /* the reply has reply_scalar bytes, over max_payload */ \
+    X(NO_REQUEST, 0, ANY, 1, 0, 0)  /* the request's reply_scalar bytes could not be mapped: errno in reply_status */ \
+    X(NO_ROOM, 0, ANY, 1, 0, 0)     /* nor the reply's */
 
 enum fl_reply_kind {
     FL_REPLY_UNSET,
-#define FL_ENUM(name, sized, requests, failure) FL_REPLY_##name,
+#define FL_ENUM(name, sized, requests, failure, serves, pickled) FL_REPLY_##name,
     FL_REPLIES(FL_ENUM)
 #undef FL_ENUM
     FL_REPLY_KINDS
@@ -236,13 +237,13 @@ static inline uint64_t fl_cell_at(uint64_t end, uint32_t type)
 
 /* What is known of a reply kind: see FL_REPLIES. */
 struct fl_reply_rule {
-    uint8_t sized, requests, failure;
+    uint8_t sized, requests, failure, serves, pickled;
 };
 
 static inline struct fl_reply_rule fl_reply_rule(uint32_t kind)
 {
-    static const struct fl_reply_rule rules[] = {{0, 0, 1},
-#define FL_RULE(name, sized, requests, failure) {sized, FL_ANSWERS_##requests, failure},
+    static const struct fl_reply_rule rules[] = {{0, 0, 1, 0, 0},
+#define FL_RULE(name, sized, requests, failure, serves, pickled) {sized, FL_ANSWERS_##requests, failure, serves, pickled},
         FL_REPLIES(FL_RULE)
 #undef FL_RULE
     };
@@ -260,6 +261,17 @@ static inline bool fl_reply_sized(uint32_t kind)
 static inline bool fl_reply_fails(uint32_t kind)
 {
     return fl_reply_rule(kind).failure;
+}
+
+/* Has its worker become an interpreter whose set-up succeeded? */
+static inline bool fl_reply_serves(uint32_t kind)
+{
+    return fl_reply_rule(kind).serves;
+}
+
+static inline bool fl_reply_pickled(uint32_t kind)
+{
+    return fl_reply_rule(kind).pickled;
 }
 
 /* A reply's fields, each loaded once: what was checked is what is used. */

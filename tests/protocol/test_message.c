@@ -11,7 +11,7 @@ static struct fl_region region;
 static bool carries_bytes(uint32_t kind)
 {
     static const bool sized[] = {false,
-#define SIZED(name, has, requests, failure) has,
+#define SIZED(name, has, requests, failure, serves, pickled) has,
         FL_REPLIES(SIZED)
 #undef SIZED
     };
@@ -56,6 +56,21 @@ static void a_reply_answers_its_request(void)
     for (kind = 0; kind <= 0xffff; kind++)
         CHECK(fl_reply_fails((uint16_t)kind) ==
               !(kind > FL_REPLY_UNSET && kind <= FL_REPLY_PICKLE));
+}
+
+/* Only an answer to a Python task says that its worker is an interpreter. */
+static void interpreters_alone_say_that_they_serve(void)
+{
+    uint32_t kind, serving = 0;
+
+    for (kind = 0; kind < FL_REPLY_KINDS; kind++) {
+        CHECK(!fl_reply_serves(kind) || fl_reply_rule(kind).requests == FL_ANSWERS_PYTHON);
+        CHECK(!fl_reply_pickled(kind) || (fl_reply_serves(kind) && fl_reply_sized(kind)));
+        serving += fl_reply_serves(kind);
+    }
+    CHECK(serving == 8);
+    CHECK(!fl_reply_serves(FL_REPLY_SETUP_FAILED) && !fl_reply_serves(FL_REPLY_UNSET));
+    CHECK(fl_reply_pickled(FL_REPLY_RAISED) && !fl_reply_pickled(FL_REPLY_BYTES));
 }
 
 static void every_reply_kind_has_its_sizes(void)
@@ -478,6 +493,7 @@ int main(void)
 {
     open_region(&region, 2, 4, 256, MAX_PAYLOAD);
     open_texts();
+    RUN(interpreters_alone_say_that_they_serve);
     RUN(every_reply_kind_has_its_sizes);
     RUN(a_reply_answers_its_request);
     RUN(valid_pickles_pass_and_cut_ones_fail);
