@@ -3,6 +3,7 @@ cysrc/, and from csrc/ the program fuload-worker and the library that worker
 programs link against. All land in the package."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 INCLUDES = ["csrc", "fuload_exec/include"]
-WARNINGS = ["-Wall", "-Wextra"]
-C_FLAGS = ["-std=gnu11", "-O2", "-g", "-D_GNU_SOURCE"]
+# The last one counts: what the environment says.
+C_FLAGS = ["-std=gnu11", "-O2", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", *shlex.split(os.environ.get("CFLAGS", ""))]
 HEADERS = sorted(map(str, Path("csrc").rglob("*.h"))) + ["fuload_exec/include/fuload.h"]
 WORKER_SOURCES = sorted(str(p) for p in Path("csrc/worker").glob("*.c") if p.name != "main.c")
 CYTHON_SOURCES = sorted(str(p) for p in Path("cysrc").glob("*") if p.suffix in {".pxi", ".pxd"})
@@ -40,7 +41,7 @@ class Build(build_ext):
         self.check_toolchain()
         self.ffi = self.find_ffi()
         for extension in self.extensions:
-            extension.extra_compile_args += C_FLAGS + WARNINGS
+            extension.extra_compile_args += C_FLAGS
         host = next(e for e in self.extensions if e.name == "fuload_exec._host")
         host.extra_link_args += self.ffi
         self.build_worker()
@@ -97,7 +98,7 @@ class Build(build_ext):
             [*WORKER_SOURCES, "csrc/worker/main.c"],
             output_dir=self.build_temp,
             include_dirs=INCLUDES,
-            extra_postargs=[*C_FLAGS, *WARNINGS, "-fPIC"],
+            extra_postargs=[*C_FLAGS, "-fPIC"],
             depends=HEADERS,
         )
         main = [o for o in objects if Path(o).name == "main.o"]

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from fuload_exec import FuloadExecutor
+import fuload_exec
+from fuload_exec import FuloadExecutor, _core
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
 
 
 # -- groups: what `make check` leaves out, and what runs in one process ----------------
@@ -47,7 +49,18 @@ MEASURING = {"adversity/test_idle", "adversity/test_memory"}
 LONGEST = ["protocol/test_protocol", "test_packaging", "test_frozen", "test_typing", "adversity/test_idle"]
 
 
+def pytest_report_header():
+    return f"extension: {_core.__file__}"
+
+
 def pytest_configure(config):
+    # One checkout's modules with another's extension would fail in many odd ways.
+    for module in (fuload_exec, _core):
+        if Path(module.__file__).resolve().parent != (ROOT / "fuload_exec").resolve():
+            raise pytest.UsageError(
+                f"these are the tests of {ROOT}, but {module.__name__} is that of {module.__file__}: "
+                "run `make test`, or the pytest of this checkout's own .venv"
+            )
     for name, what in {
         "program": "starts programs of its own",
         "build": "builds or checks the package, or runs the C tests",
@@ -70,6 +83,15 @@ def pytest_collection_modifyitems(items):
         if together:
             item.add_marker(pytest.mark.xdist_group("-".join(sorted(together))))
     items.sort(key=lambda item: LONGEST.index(name_of_file(item)) if name_of_file(item) in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session):
+    """xdist tells groups by the names of tests."""
+    if getattr(session.config.option, "loadgroup", False):
+        lost = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+        if lost:
+            raise pytest.UsageError(f"this pytest and this pytest-xdist do not keep groups together: {lost[0]}")
 
 
 def name_of_file(item) -> str:

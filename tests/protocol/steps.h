@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <setjmp.h>
 #include <ucontext.h>
 
 typedef _Atomic uint64_t step_word;
@@ -66,7 +67,9 @@ static bool step_swap(step_word *at, uint64_t *seen, uint64_t value);
 enum turn { GOES_ON, WAITS, ENDED };
 
 struct participant {
-    ucontext_t context;
+    ucontext_t context; /* where it begins */
+    jmp_buf at;         /* and where it goes on */
+    bool begun;
     char stack[STACK_SIZE];
     void (*body)(uint32_t argument);
     uint32_t argument;
@@ -79,7 +82,7 @@ struct participant {
 
 static struct participant crowd[MOST_PARTICIPANTS];
 static uint32_t crowd_size, current = NOBODY;
-static ucontext_t outside;
+static jmp_buf outside;
 
 /* The choices of this run; those up to trail_length are given. */
 static struct { uint8_t choice, options; } trail[MOST_STEPS];
@@ -151,6 +154,23 @@ static void flush(struct participant *p)
     p->delayed_count = 0;
 }
 
+/* Remember where this one is, and go on as `who`, or outside. No swapcontext():
+ * that is a system call each time, and there are a hundred million. */
+static void go_on_as(jmp_buf *here, uint32_t who)
+{
+    struct participant *p;
+
+    if (_setjmp(*here) != 0)
+        return;
+    if (who == NOBODY)
+        _longjmp(outside, 1);
+    p = &crowd[who];
+    if (p->begun)
+        _longjmp(p->at, 1);
+    p->begun = true;
+    setcontext(&p->context);
+}
+
 /* Leave the turn to `who`, or, if nobody can go on, end the run. */
 static void pass_turn(uint32_t who)
 {
@@ -159,7 +179,7 @@ static void pass_turn(uint32_t who)
     current = who;
     if (who != NOBODY)
         crowd[who].turn = GOES_ON;
-    swapcontext(&crowd[self].context, who == NOBODY ? &outside : &crowd[who].context);
+    go_on_as(&crowd[self].at, who);
 }
 
 static void pass_turn_to_any(void)
@@ -303,6 +323,7 @@ static void join(void (*body)(uint32_t argument), uint32_t argument, void (*die)
     p->die = die;
     p->turn = GOES_ON;
     p->delayed_count = 0;
+    p->begun = false;
     if (!p->context.uc_stack.ss_sp) /* once: it is a system call */
         getcontext(&p->context);
     p->context.uc_stack.ss_sp = p->stack;
@@ -324,7 +345,7 @@ static void run_all(void)
 {
     steps_taken = 0;
     current = nth_runnable(choose(count_runnable(NOBODY)), NOBODY);
-    swapcontext(&outside, &crowd[current].context);
+    go_on_as(&outside, current);
     current = NOBODY;
 }
 
