@@ -19,7 +19,7 @@ def item_formats(Submitter submitter, fn):
     cdef Pool pool = submitter._pool
     if not isinstance(fn, CFunction) and not hasattr(type(fn), "__fuload_describe__"):
         return None
-    if pool.closing or pool.broken is not None or pool.forks != fuload_forks:
+    if pool.closing or pool.broken is not None or pool.forks != forks_so_far:
         turn_away(pool)
     c = find(pool, fn)
     if c.kind != KIND_NATIVE or not maps(c):

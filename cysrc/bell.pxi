@@ -10,13 +10,13 @@ cdef struct Bell:
 
 cdef c_bool ring_worker(void *context, uint32_t index) noexcept nogil:
     cdef Bell *bell = <Bell *>context
-    return fuload_ring(bell.registry, bell.pidfds[index], bell.alarm)
+    return ring_pidfd(bell.registry, bell.pidfds[index], bell.alarm)
 
 
 cdef void ring_collector(void *context) noexcept nogil:
     cdef uint64_t one = 1
     cdef Bell *bell = <Bell *>context
-    if fuload_is_ours(bell.registry, bell.fd):
+    if is_ours(bell.registry, bell.fd):
         while write(bell.fd, &one, sizeof(one)) < 0 and errno == EINTR:
             pass
 
@@ -46,7 +46,7 @@ cdef void rest(void *context, int most_ms) noexcept nogil:
 cdef c_bool take_calls(void *context) noexcept nogil:
     cdef uint64_t count
     cdef Bell *bell = <Bell *>context
-    if bell.lost or not fuload_is_ours(bell.registry, bell.fd):
+    if bell.lost or not is_ours(bell.registry, bell.fd):
         bell.lost = True
         return False
     read(bell.fd, &count, sizeof(count))
@@ -64,10 +64,10 @@ cdef void drop_newborn(Pool pool, uint32_t index) noexcept:
 
 cdef void drop_pidfds(Pool pool) noexcept:
     cdef uint32_t i
-    cdef bint here = pool.forks == fuload_forks
+    cdef bint here = pool.forks == forks_so_far
     if pool.bell.pidfds != NULL:
         for i in range(pool.worker_count):
-            fuload_release(pool.bell.registry, pool.bell.pidfds[i], here)
+            release_ours(pool.bell.registry, pool.bell.pidfds[i], here)
             pool.bell.pidfds[i] = -1
             if not here:
                 drop_newborn(pool, i)

@@ -109,7 +109,7 @@ cdef int bury(Pool pool, uint32_t index, int pid, object exitcode) except -1:
         cool_down(pool, <uint32_t>waited)
         free_slot(pool, <uint32_t>waited)
         waited = fl_burial_condemned(&pool.parent, index, <uint32_t>waited + 1)
-    fuload_release(pool.bell.registry, pool.bell.pidfds[index], True)
+    release_ours(pool.bell.registry, pool.bell.pidfds[index], True)
     pool.bell.pidfds[index] = -1
     drop_newborn(pool, index)
     fl_burial_end(&pool.parent, index)

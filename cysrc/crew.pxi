@@ -54,7 +54,7 @@ def worker_started(Pool pool, uint32_t index, int pid, int pidfd):
     pool.parent.seats[index].newborn = -1
     # It may have gone to sleep and been called before it could be signalled.
     if fl_state_of(fl_load(&pool.region.states[index])) == FL_CALLED:
-        fuload_ring(pool.bell.registry, pidfd, pool.bell.alarm)
+        ring_pidfd(pool.bell.registry, pidfd, pool.bell.alarm)
 
 
 def worker_not_started(Pool pool, uint32_t index, why):
@@ -79,7 +79,7 @@ def order_end(Pool pool, uint32_t index):
     """Signals to this worker are refused: it shall end itself. False if that
     cannot be said either."""
     fl_store(&pool.region.orders[index], FL_ORDER_END)
-    return fuload_alarm(pool.bell.registry, pool.bell.alarm)
+    return ring_alarm(pool.bell.registry, pool.bell.alarm)
 
 
 def runs_python(Pool pool, uint32_t index):

@@ -1,7 +1,7 @@
 # Who may submit: open, full, or turned away.
 
 cdef int still_open(Pool pool) except -1:
-    if pool.closing or pool.broken is not None or pool.forks != fuload_forks:
+    if pool.closing or pool.broken is not None or pool.forks != forks_so_far:
         turn_away(pool)
     return 0
 
@@ -9,7 +9,7 @@ cdef int still_open(Pool pool) except -1:
 cdef int admit(Pool pool) except -1:
     """May another task be submitted? Waits for room, or raises."""
     still_open(pool)
-    if fuload_sigint_seen != fuload_sigint_handled:
+    if sigints_seen != sigints_handled:
         pool.crew.await_interrupt()
     if pool.max_pending and pool.counts.unfinished >= pool.max_pending:
         wait_for_room(pool)
@@ -26,7 +26,7 @@ cdef int turn_away(Pool pool) except -1:
         error = type(pool.broken)(*pool.broken.args)
         error.__cause__ = pool.broken.__cause__
         raise error
-    if pool.forks != fuload_forks:
+    if pool.forks != forks_so_far:
         raise RuntimeError(f"this executor belongs to process {pool.owner}, which this process was forked "
                            f"from: make one of its own")
     raise RuntimeError(f"cannot schedule new futures after {'interpreter ' if pool.exiting else ''}shutdown")

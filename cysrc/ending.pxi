@@ -1,7 +1,8 @@
 # A task's end: the outcome is stored, announced, and callbacks are called.
 
-# Until then conditions are not waited for long; under the interpreter's lock.
-cdef uint64_t impatient_before = 0
+# A condition could not be taken: until then (as fl_now() counts) others are
+# waited for no longer than a millisecond. Under the interpreter's lock.
+cdef uint64_t conditions_stuck_until = 0
 
 
 cdef int wake_sleepers(CoreFuture future) except -1:
@@ -94,10 +95,10 @@ cdef bint take_condition(CoreFuture future) except -1:
     """Take the condition, but do not wait for ever: a thread that a signal
     interrupted in the middle of concurrent.futures.wait keeps those of all
     its futures. Then the future ends without it. False: not taken."""
-    global impatient_before
-    if future.condition.acquire(True, 0.001 if fl_now() < impatient_before else 1.0):
+    global conditions_stuck_until
+    if future.condition.acquire(True, 0.001 if fl_now() < conditions_stuck_until else 1.0):
         return True
-    impatient_before = fl_now() + 10000000000
+    conditions_stuck_until = fl_now() + 10000000000
     return False
 
 

@@ -15,75 +15,75 @@ cdef extern from *:
      * are of one supervisor; all bits set for none. Written under the
      * interpreter's lock by whoever starts or ends supervisors, read by the
      * handler in whatever thread the signal comes to. Sequentially consistent
-     * with `ringing`: who takes the aim away waits for the handlers that may
+     * with `handlers_ringing`: who takes the aim away waits for the handlers that may
      * have seen it, so they write nothing that was closed meanwhile. */
-    static _Atomic uint64_t fuload_sigint_aim = UINT64_MAX;
-    static _Atomic int fuload_sigint_ringing;  /* handlers that use the aim */
-    static _Atomic int fuload_sigint_owner;    /* the process whose aim it is */
+    static _Atomic uint64_t sigint_aim = UINT64_MAX;
+    static _Atomic int handlers_ringing; /* that use the aim */
+    static _Atomic int sigint_owner;     /* the process whose aim it is */
     /* What was there before ours: written with the handler, under the
      * interpreter's lock, before it is installed; read by the handler. */
-    static struct sigaction *_Atomic fuload_sigint_before;
+    static struct sigaction *_Atomic handler_before;
     /* The recursion guard. Initial-exec: a module that is loaded later has its
      * thread-local variables allocated at a thread's first use, by malloc, which
      * the signal may have interrupted. */
-    static __thread __attribute__((tls_model("initial-exec"))) volatile sig_atomic_t fuload_sigint_inside;
+    static __thread __attribute__((tls_model("initial-exec"))) volatile sig_atomic_t inside_handler;
     /* How many SIGINTs were seen (the handler counts), how many the supervisor
      * has acted on, and after how many every worker is reaped (it writes both, and
      * whoever ends it). Sequentially consistent: a count is stored after what it
      * says is true. submit() waits while the first two differ, what raises
      * KeyboardInterrupt while the first and the last do. */
-    static _Atomic unsigned fuload_sigint_seen, fuload_sigint_handled, fuload_sigint_buried;
+    static _Atomic unsigned sigints_seen, sigints_handled, sigints_buried;
     /* Handlers that are about to call the one before. While there are any the
      * supervisor waits a moment (not for ever: that one may never return). */
-    static _Atomic int fuload_sigint_calling;
+    static _Atomic int handlers_calling;
 
-    /* The aim, to be given back by aim_used(). */
-    static uint64_t fuload_sigint_use_aim(void)
+    /* The aim, to be dropped by aim_dropped(). */
+    static uint64_t use_aim(void)
     {
-        fuload_sigint_ringing++;
+        handlers_ringing++;
         /* In a forked child the descriptors are the parent's. */
-        return getpid() == fuload_sigint_owner ? fuload_sigint_aim : UINT64_MAX;
+        return getpid() == sigint_owner ? sigint_aim : UINT64_MAX;
     }
 
-    static void fuload_sigint_aim_used(void)
+    static void aim_dropped(void)
     {
-        fuload_sigint_ringing--;
+        handlers_ringing--;
     }
 
-    static void fuload_on_sigint(int number, siginfo_t *info, void *context)
+    static void on_sigint(int number, siginfo_t *info, void *context)
     {
         int saved = errno;
-        struct sigaction *before = fuload_sigint_before;
+        struct sigaction *before = handler_before;
         uint64_t aim;
 
-        if (fuload_sigint_inside)
+        if (inside_handler)
             return; /* a handler that was put over ours calls us back */
-        aim = fuload_sigint_use_aim();
-        fuload_sigint_calling++;
+        aim = use_aim();
+        handlers_calling++;
         if (aim != UINT64_MAX)
-            fuload_sigint_seen++;
-        fuload_sigint_aim_used();
+            sigints_seen++;
+        aim_dropped();
         /* The one before comes first: a main thread that wakes because its future
          * is cancelled has its KeyboardInterrupt. */
         errno = saved;
-        fuload_sigint_inside = 1;
+        inside_handler = 1;
         if (before && before->sa_flags & SA_SIGINFO)
             before->sa_sigaction(number, info, context);
         else if (before && before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
             before->sa_handler(number);
-        fuload_sigint_inside = 0;
+        inside_handler = 0;
         saved = errno;
-        aim = fuload_sigint_use_aim();
-        fuload_sigint_calling--;
+        aim = use_aim();
+        handlers_calling--;
         if (aim != UINT64_MAX)
-            fuload_ring_registry((int)(aim >> 32), (int)(uint32_t)aim);
-        fuload_sigint_aim_used();
+            ring_registry((int)(aim >> 32), (int)(uint32_t)aim);
+        aim_dropped();
         errno = saved;
     }
 
     /* One struct for each handler that was ever found there, two or three in the
      * life of a process. Never freed: ours may be reading it. */
-    static struct sigaction *fuload_sigint_remember(const struct sigaction *now)
+    static struct sigaction *remember_handler(const struct sigaction *now)
     {
         struct known { struct sigaction action; struct known *next; };
         static struct known *all;
@@ -106,57 +106,57 @@ cdef extern from *:
     /* Put our handler over whatever stands there, if anything does: an ignored
      * SIGINT stays ignored, and the default action ends the process, which
      * ends the workers. */
-    static void fuload_sigint_take(void)
+    static void install_handler(void)
     {
         struct sigaction now, ours, *before;
 
         if (sigaction(SIGINT, NULL, &now) != 0)
             return;
-        if (now.sa_flags & SA_SIGINFO ? now.sa_sigaction == fuload_on_sigint
+        if (now.sa_flags & SA_SIGINFO ? now.sa_sigaction == on_sigint
                                       : now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN)
             return;
-        before = fuload_sigint_remember(&now);
+        before = remember_handler(&now);
         if (!before)
             return;
-        fuload_sigint_before = before;
+        handler_before = before;
         ours = now;
         ours.sa_flags |= SA_SIGINFO | SA_ONSTACK;
-        ours.sa_sigaction = fuload_on_sigint;
+        ours.sa_sigaction = on_sigint;
         sigaction(SIGINT, &ours, NULL);
     }
 
     /* Afterwards no handler uses the aim before. */
-    static void fuload_sigint_aim_at(uint64_t aim)
+    static void aim_at(uint64_t aim)
     {
-        fuload_sigint_aim = aim;
-        while (fuload_sigint_ringing)
+        sigint_aim = aim;
+        while (handlers_ringing)
             sched_yield();
     }
 
-    static void fuload_sigint_forget(void)
+    static void forget_sigints(void)
     {
-        fuload_sigint_aim_at(UINT64_MAX);
-        fuload_sigint_handled = fuload_sigint_buried = fuload_sigint_seen;
+        aim_at(UINT64_MAX);
+        sigints_handled = sigints_buried = sigints_seen;
     }
 
-    static void fuload_sigint_give_back(void)
+    static void give_handler_back(void)
     {
         struct sigaction now;
 
-        fuload_sigint_forget();
+        forget_sigints();
         if (sigaction(SIGINT, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
-            now.sa_sigaction == fuload_on_sigint && fuload_sigint_before)
-            sigaction(SIGINT, fuload_sigint_before, NULL);
+            now.sa_sigaction == on_sigint && handler_before)
+            sigaction(SIGINT, handler_before, NULL);
     }
 
-    static void fuload_sigint_start(uint64_t aim)
+    static void start_handler(uint64_t aim)
     {
-        fuload_sigint_owner = getpid();
-        fuload_sigint_forget();
-        fuload_sigint_aim_at(aim);
+        sigint_owner = getpid();
+        forget_sigints();
+        aim_at(aim);
     }
 
-    static void fuload_block_signals(sigset_t *before)
+    static void block_signals(sigset_t *before)
     {
         sigset_t all;
 
@@ -164,33 +164,33 @@ cdef extern from *:
         pthread_sigmask(SIG_SETMASK, &all, before);
     }
 
-    static void fuload_restore_signals(const sigset_t *before)
+    static void restore_signals(const sigset_t *before)
     {
         pthread_sigmask(SIG_SETMASK, before, NULL);
     }
 
-    static int fuload_thread_exists(int tid)
+    static int thread_exists(int tid)
     {
         return syscall(SYS_tgkill, getpid(), tid, 0) == 0;
     }
 
-    static void fuload_name_thread(const char *name)
+    static void name_thread(const char *name)
     {
         pthread_setname_np(pthread_self(), name);
     }
     """
     ctypedef struct sigset_t:
         pass
-    void fuload_block_signals(sigset_t *before)
-    void fuload_restore_signals(const sigset_t *before)
-    unsigned fuload_sigint_seen, fuload_sigint_handled, fuload_sigint_buried
-    int fuload_sigint_calling, fuload_sigint_ringing
-    void fuload_sigint_take()
-    void fuload_sigint_forget()
-    void fuload_sigint_give_back()
-    void fuload_sigint_start(uint64_t aim)
-    bint fuload_thread_exists(int tid) nogil
-    void fuload_name_thread(const char *name)
+    void block_signals(sigset_t *before)
+    void restore_signals(const sigset_t *before)
+    unsigned sigints_seen, sigints_handled, sigints_buried
+    int handlers_calling, handlers_ringing
+    void install_handler()
+    void forget_sigints()
+    void give_handler_back()
+    void start_handler(uint64_t aim)
+    bint thread_exists(int tid) nogil
+    void name_thread(const char *name)
 
 
 cdef inline uint64_t aim_of(Registry r) noexcept:
@@ -203,33 +203,33 @@ cdef inline bint reached(unsigned count, unsigned target) noexcept:
 
 def sigint_seen():
     """How many there were."""
-    return fuload_sigint_seen
+    return sigints_seen
 
 
 def sigint_arrives():
     """Whether the handler before ours may not have been called yet."""
-    return fuload_sigint_calling > 0
+    return handlers_calling > 0
 
 
 def sigint_acted_on():
     """Whether the supervisor has on all."""
-    return fuload_sigint_handled == fuload_sigint_seen
+    return sigints_handled == sigints_seen
 
 
 def sigint_handled(unsigned count):
     """The supervisor has acted on so many."""
-    global fuload_sigint_handled
-    fuload_sigint_handled = count
+    global sigints_handled
+    sigints_handled = count
 
 
 def sigint_buried(unsigned count):
     """Whoever so many were to end is reaped."""
-    global fuload_sigint_buried
-    fuload_sigint_buried = count
+    global sigints_buried
+    sigints_buried = count
 
 
 def sigint_forget():
     """In a forked child: the parent acts on its own."""
-    global fuload_sigint_calling, fuload_sigint_ringing
-    fuload_sigint_calling = fuload_sigint_ringing = 0
-    fuload_sigint_forget()
+    global handlers_calling, handlers_ringing
+    handlers_calling = handlers_ringing = 0
+    forget_sigints()

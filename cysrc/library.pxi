@@ -52,7 +52,7 @@ cdef extern from *:
     #include <stdlib.h>
     #include <sys/stat.h>
     /* The file that is mapped at this address, into `path`. 0: none is. */
-    static int fuload_mapped_file(uintptr_t address, char *path, size_t size)
+    static int file_mapped_at(uintptr_t address, char *path, size_t size)
     {
         FILE *maps = fopen("/proc/self/maps", "re");
         char *line = NULL;
@@ -76,7 +76,7 @@ cdef extern from *:
             fclose(maps);
         return found;
     }
-    static int fuload_identify(const char *path, struct fl_library_file *file)
+    static int identify_file(const char *path, struct fl_library_file *file)
     {
         struct stat st;
 
@@ -87,8 +87,8 @@ cdef extern from *:
         return 1;
     }
     """
-    bint fuload_mapped_file(uintptr_t address, char *path, size_t size)
-    bint fuload_identify(const char *path, fl_library_file *file)
+    bint file_mapped_at(uintptr_t address, char *path, size_t size)
+    bint identify_file(const char *path, fl_library_file *file)
 
 
 cdef tuple file_in_use(bytes path, uintptr_t address):
@@ -99,12 +99,12 @@ cdef tuple file_in_use(bytes path, uintptr_t address):
     cdef fl_library_file file, other
     cdef char actual[4096 + 16]
     file.device = file.inode = 0
-    if path.startswith(b"/proc/") or not fuload_mapped_file(address, actual, sizeof(actual)):
+    if path.startswith(b"/proc/") or not file_mapped_at(address, actual, sizeof(actual)):
         return path, (<char *>&file)[:sizeof(file)]
     if (<bytes>actual).endswith(b" (deleted)"):
         file.inode = ~<uint64_t>0  # nothing that stands there now is it
-    elif fuload_identify(actual, &file) and \
-            (not fuload_identify(path, &other) or other.device != file.device or other.inode != file.inode):
+    elif identify_file(actual, &file) and \
+            (not identify_file(path, &other) or other.device != file.device or other.inode != file.inode):
         path = actual
     return path, (<char *>&file)[:sizeof(file)]
 
@@ -155,7 +155,7 @@ cdef tuple found_in_library(object fn):
 def mapped_file(uintptr_t address):
     """The path of the file that is mapped there, or None."""
     cdef char path[4096 + 16]
-    return os.fsdecode(path) if fuload_mapped_file(address, path, sizeof(path)) else None
+    return os.fsdecode(path) if file_mapped_at(address, path, sizeof(path)) else None
 
 
 cdef int refuse_foreign(object fn) except -1:

@@ -3,7 +3,7 @@
 cdef bint signal_worker(Pool pool, uint32_t index) noexcept:
     """Call a worker that has no task, whatever its word says that it does."""
     if fl_bell_call(&pool.region, index, 0) or pool.parent.seats[index].serves or worker_attached(pool, index):
-        return fuload_ring(pool.bell.registry, pool.bell.pidfds[index], pool.bell.alarm)
+        return ring_pidfd(pool.bell.registry, pool.bell.pidfds[index], pool.bell.alarm)
     return False
 
 

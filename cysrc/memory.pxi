@@ -51,7 +51,7 @@ cdef extern from *:
     #include <sys/syscall.h>
     #include <sys/wait.h>
     #include <unistd.h>
-    static void fuload_file_limits(uint64_t *hard, uint64_t *soft)
+    static void file_size_limits(uint64_t *hard, uint64_t *soft)
     {
         struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
 
@@ -61,7 +61,7 @@ cdef extern from *:
     }
     /* ftruncate, with the soft limit of file sizes raised meanwhile if that is too
      * low, and without the signal for a file that is too large. 0, or errno. */
-    static int fuload_size_file(int fd, off_t size)
+    static int size_file(int fd, off_t size)
     {
         const struct timespec at_once = {0, 0};
         struct rlimit before, raised;
@@ -89,17 +89,17 @@ cdef extern from *:
     /* How often this process is a fork of the one that loaded the module: a
      * pool of an earlier count belongs to a parent. Written in the child of a
      * fork, before any other thread exists. */
-    static int fuload_forks;
-    static void fuload_on_fork(void) { fuload_forks++; }
-    static int fuload_count_forks(void) { return pthread_atfork(NULL, NULL, fuload_on_fork); }
+    static int forks_so_far;
+    static void count_fork(void) { forks_so_far++; }
+    static int watch_forks(void) { return pthread_atfork(NULL, NULL, count_fork); }
     """
-    void fuload_file_limits(uint64_t *hard, uint64_t *soft)
-    int fuload_size_file(int fd, long size)
-    int fuload_forks
-    int fuload_count_forks() nogil
+    void file_size_limits(uint64_t *hard, uint64_t *soft)
+    int size_file(int fd, long size)
+    int forks_so_far
+    int watch_forks() nogil
 
 
-fuload_count_forks()
+watch_forks()
 
 
 cpdef int high_descriptor(int fd, str call) except -1:
@@ -147,14 +147,14 @@ cdef uint64_t size_region(int fd, fl_plan *plan, uint32_t workers, uint32_t slot
     cdef uint64_t limits[2]
     cdef uint64_t most = 0
     cdef int i, number = 0
-    fuload_file_limits(&limits[0], &limits[1])
+    file_size_limits(&limits[0], &limits[1])
     for i in range(2):  # the hard limit; the soft one only if it cannot be raised
         most = limits[i]
         if not fl_layout_fit(plan, workers, slots, slot_size, max_payload, most):
             raise OSError(EFBIG, f"the pool's memory is a file of at least {plan.total_size} bytes with "
                                  f"max_workers={workers}, slots={slots}, slot_size={slot_size}, and a file of this process "
                                  f"may have {most} (RLIMIT_FSIZE, ulimit -f): raise that limit, or use smaller ones")
-        number = fuload_size_file(fd, <long>plan.total_size)
+        number = size_file(fd, <long>plan.total_size)
         if number != EFBIG or limits[0] == limits[1]:
             break
     if number:
@@ -186,7 +186,7 @@ cdef enum:
     DEAF_LOOKS = 20             # so many looks of the supervisor a worker may not answer, if there are strays
     STARTING_LOOKS = 120        # the same for one that may not have begun to serve
     LOOK_NS = 20000000          # submit() looks at SIGINT's handler after such a pause
-    HOLD_NS = 1500              # result() polls so long without letting go of the interpreter's lock
+    KEEP_LOCK_NS = 1500         # result() polls so long without letting go of the interpreter's lock
     LATE_NS = 200000            # a sched_yield() that returns so late shows CPUs busy with other work
     LONGEST_SLEEP_MS = 60000    # then the collector looks whether its descriptors are still its own
 

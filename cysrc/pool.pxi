@@ -14,7 +14,7 @@ cdef class Pool:
     look there, which is C and nothing else.
     """
     cdef fl_region region
-    cdef fuload_file region_file
+    cdef file_id region_file
     cdef Bell bell
     cdef PyObject *registry        # a Registry, held until the descriptors are closed
     cdef fl_parent parent
@@ -63,7 +63,7 @@ cdef class Pool:
                  uint64_t max_pending, uint64_t max_tasks, bint cancel_running, double spin, bint adapt, uint32_t cpus, str name):
         cdef uint32_t i
         self.owner = getpid()
-        self.forks = fuload_forks
+        self.forks = forks_so_far
         self.name = name
         self.worker_count = workers
         _pools.add(self)
@@ -74,7 +74,7 @@ cdef class Pool:
         self.bell.alarm = high_descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")
         self.enrol(self.bell.alarm)
         self.payload.file_limit = make_region(&self.region, workers, slots, slot_size, max_payload)
-        fuload_file_of(self.region.fd, &self.region_file)
+        file_id_of(self.region.fd, &self.region_file)
         self.mapped = True
         slots = self.region.plan.slots
         self.payload.asked = max_payload
@@ -141,11 +141,11 @@ cdef class Pool:
     cdef bint gone(self) noexcept:
         """Nothing of the region may be touched: it is unmapped, or this is a
         forked child, where it never was mapped."""
-        return not self.mapped or self.forks != fuload_forks
+        return not self.mapped or self.forks != forks_so_far
 
     cdef void unmap(self) noexcept:
         cdef uint32_t i
-        cdef bint here = self.forks == fuload_forks
+        cdef bint here = self.forks == forks_so_far
         cdef PyObject *held
         if self.mapped and here:
             for i in range(2 * self.region.plan.slots):
@@ -157,8 +157,8 @@ cdef class Pool:
             if self.holds_region():
                 close(self.region.fd)
             self.region.fd = -1
-        fuload_release(self.bell.registry, self.bell.fd, here)
-        fuload_release(self.bell.registry, self.bell.alarm, here)
+        release_ours(self.bell.registry, self.bell.fd, here)
+        release_ours(self.bell.registry, self.bell.alarm, here)
         self.bell.fd = self.bell.alarm = -1
         drop_pidfds(self)
         self.bell.registry = self.bell.far = -1
@@ -183,7 +183,7 @@ cdef class Pool:
 
     cdef bint holds_region(self) noexcept nogil:
         """Whether the number still is the region's file."""
-        return fuload_is_file(self.region.fd, &self.region_file)
+        return is_file(self.region.fd, &self.region_file)
 
     def holds_descriptors(self):
         """Whether nobody has closed one of this pool's."""
@@ -191,11 +191,11 @@ cdef class Pool:
         if self.gone() or self.bell.fd < 0:
             return True
         if self.bell.lost or not self.holds_region() or \
-                not fuload_is_ours(self.bell.registry, self.bell.fd) or \
-                not fuload_is_ours(self.bell.registry, self.bell.alarm):
+                not is_ours(self.bell.registry, self.bell.fd) or \
+                not is_ours(self.bell.registry, self.bell.alarm):
             return False
         for i in range(self.worker_count):
-            if self.bell.pidfds[i] >= 0 and not fuload_is_ours(self.bell.registry, self.bell.pidfds[i]):
+            if self.bell.pidfds[i] >= 0 and not is_ours(self.bell.registry, self.bell.pidfds[i]):
                 return False
         return True
 
@@ -239,7 +239,7 @@ cdef class Pool:
             break_pool(self, reason, None)
         finally:
             drop_pidfds(self)
-            fuload_release(self.bell.registry, self.bell.fd, True)
+            release_ours(self.bell.registry, self.bell.fd, True)
             self.bell.fd = -1
             self.leave_region()
 

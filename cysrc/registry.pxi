@@ -12,9 +12,9 @@ cdef extern from *:
     #include <poll.h>
 
     /* A file that is no member, by what no two have in common. */
-    typedef struct { dev_t device; ino_t inode; } fuload_file;
+    typedef struct { dev_t device; ino_t inode; } file_id;
 
-    static void fuload_file_of(int fd, fuload_file *file)
+    static void file_id_of(int fd, file_id *file)
     {
         struct stat st;
 
@@ -24,15 +24,15 @@ cdef extern from *:
         file->inode = st.st_ino;
     }
 
-    static int fuload_is_file(int fd, const fuload_file *file)
+    static int is_file(int fd, const file_id *file)
     {
-        fuload_file now;
+        file_id now;
 
-        fuload_file_of(fd, &now);
+        file_id_of(fd, &now);
         return file->inode && now.device == file->device && now.inode == file->inode;
     }
 
-    static int fuload_enrol(int registry, int operation, int fd, uint32_t events)
+    static int registry_enrol(int registry, int operation, int fd, uint32_t events)
     {
         struct epoll_event event = {.events = events, .data.fd = fd};
 
@@ -41,35 +41,35 @@ cdef extern from *:
 
     /* Is it a member already? A stranger is one for no longer than this. Nothing
      * but system calls: a signal handler asks too. */
-    static int fuload_is_ours(int registry, int fd)
+    static int is_ours(int registry, int fd)
     {
         if (registry < 0 || fd < 0)
             return 0;
-        if (fuload_enrol(registry, EPOLL_CTL_ADD, fd, 0) != 0)
+        if (registry_enrol(registry, EPOLL_CTL_ADD, fd, 0) != 0)
             return errno == EEXIST;
-        fuload_enrol(registry, EPOLL_CTL_DEL, fd, 0);
+        registry_enrol(registry, EPOLL_CTL_DEL, fd, 0);
         return 0;
     }
 
     /* Close it if it is ours. A forked child shares the epoll with its parent
      * and must leave the parent's member in it. */
-    static int fuload_release(int registry, int fd, int here)
+    static int release_ours(int registry, int fd, int here)
     {
-        if (!fuload_is_ours(registry, fd))
+        if (!is_ours(registry, fd))
             return 0;
         if (here)
-            fuload_enrol(registry, EPOLL_CTL_DEL, fd, 0);
+            registry_enrol(registry, EPOLL_CTL_DEL, fd, 0);
         close(fd);
         return 1;
     }
 
     /* By the alarm all workers look whether they were called or shall end. It is
      * never read, but a full counter (a task has written to it) would refuse. */
-    static int fuload_alarm(int registry, int alarm)
+    static int ring_alarm(int registry, int alarm)
     {
         uint64_t one = 1, count;
 
-        if (!fuload_is_ours(registry, alarm))
+        if (!is_ours(registry, alarm))
             return 0;
         while (write(alarm, &one, sizeof one) < 0)
             if (errno == EAGAIN ? read(alarm, &count, sizeof count) < 0 && errno != EAGAIN : errno != EINTR)
@@ -78,15 +78,15 @@ cdef extern from *:
     }
     /* SIGUSR1 to a worker, through the pidfd of its process; by the alarm where
      * signals are refused: it or this process has changed its user, a sandbox. */
-    static int fuload_ring(int registry, int pidfd, int alarm)
+    static int ring_pidfd(int registry, int pidfd, int alarm)
     {
         if (pidfd < 0)
             return 0;
-        return syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0 || (errno != ESRCH && fuload_alarm(registry, alarm));
+        return syscall(SYS_pidfd_send_signal, pidfd, SIGUSR1, NULL, 0) == 0 || (errno != ESRCH && ring_alarm(registry, alarm));
     }
 
     /* Until somebody rings, a member is ready, or the descriptors are closed. */
-    static int fuload_registry_poll(int registry, int far, int timeout)
+    static int registry_poll(int registry, int far, int timeout)
     {
         /* poll() holds the files that it waits for. When the near end is closed,
          * the far one hangs up, even if its own number is gone. */
@@ -97,7 +97,7 @@ cdef extern from *:
         return (p[0].revents | p[1].revents) & (POLLNVAL | POLLERR | POLLHUP) ? -1 : 0;
     }
 
-    static int fuload_ready(int registry, int *fds, int room)
+    static int registry_ready(int registry, int *fds, int room)
     {
         struct epoll_event events[64];
         int i, count = epoll_wait(registry, events, room < 64 ? room : 64, 0);
@@ -107,7 +107,7 @@ cdef extern from *:
         return count;
     }
 
-    static void fuload_drain(int far)
+    static void drain_socket(int far)
     {
         char bytes[256];
 
@@ -115,26 +115,26 @@ cdef extern from *:
             ;
     }
 
-    static int fuload_ring_registry(int registry, int near)
+    static int ring_registry(int registry, int near)
     {
         /* A full buffer has rung already. */
-        return fuload_is_ours(registry, near) &&
+        return is_ours(registry, near) &&
                (send(near, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 || errno == EAGAIN);
     }
     """
-    ctypedef struct fuload_file:
+    ctypedef struct file_id:
         pass
-    void fuload_file_of(int fd, fuload_file *file) nogil
-    bint fuload_is_file(int fd, const fuload_file *file) nogil
-    int fuload_enrol(int registry, int operation, int fd, unsigned int events) nogil
-    bint fuload_is_ours(int registry, int fd) nogil
-    bint fuload_release(int registry, int fd, bint here) nogil
-    bint fuload_alarm(int registry, int alarm) nogil
-    bint fuload_ring(int registry, int pidfd, int alarm) nogil
-    int fuload_registry_poll(int registry, int far, int timeout) nogil
-    int fuload_ready(int registry, int *fds, int room) nogil
-    void fuload_drain(int far) nogil
-    bint fuload_ring_registry(int registry, int near) nogil
+    void file_id_of(int fd, file_id *file) nogil
+    bint is_file(int fd, const file_id *file) nogil
+    int registry_enrol(int registry, int operation, int fd, unsigned int events) nogil
+    bint is_ours(int registry, int fd) nogil
+    bint release_ours(int registry, int fd, bint here) nogil
+    bint ring_alarm(int registry, int alarm) nogil
+    bint ring_pidfd(int registry, int pidfd, int alarm) nogil
+    int registry_poll(int registry, int far, int timeout) nogil
+    int registry_ready(int registry, int *fds, int room) nogil
+    void drain_socket(int far) nogil
+    bint ring_registry(int registry, int near) nogil
     int epoll_create1(int flags)
     int socketpair(int domain, int type, int protocol, int *pair)
     int shutdown(int fd, int how)
@@ -149,7 +149,7 @@ def registry():
     """The process's registry, made if there is none, or none that is whole."""
     global the_registry
     cdef Registry found = the_registry()
-    if found is None or found.lost or found.forks != fuload_forks:
+    if found is None or found.lost or found.forks != forks_so_far:
         found = Registry()
         the_registry = weakref.ref(found)
     return found
@@ -160,7 +160,7 @@ cdef class Registry:
     """An epoll that holds the descriptors of this process's pools, and a pair of
     sockets that rings its supervisor. It lives as long as there are pools."""
     cdef readonly int epoll, near, far
-    cdef fuload_file near_file, far_file   # sockets can be told even without the epoll
+    cdef file_id near_file, far_file   # sockets can be told even without the epoll
     cdef int forks
     cdef public bint lost      # somebody has closed what is ours
     cdef object __weakref__
@@ -170,7 +170,7 @@ cdef class Registry:
 
     def __init__(self):
         cdef int pair[2]
-        self.forks = fuload_forks
+        self.forks = forks_so_far
         self.epoll = high_descriptor(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")
         if socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0:
             raise _errors.refused("socketpair", errno)
@@ -180,8 +180,8 @@ cdef class Registry:
             self.near = high_descriptor(pair[0], "socketpair")
             self.far = -1
             self.far = high_descriptor(pair[1], "socketpair")
-            fuload_file_of(self.near, &self.near_file)
-            fuload_file_of(self.far, &self.far_file)
+            file_id_of(self.near, &self.near_file)
+            file_id_of(self.far, &self.far_file)
             self.enrol(self.near, 0)
             self.enrol(self.far, EPOLLIN)
         except BaseException:
@@ -197,18 +197,18 @@ cdef class Registry:
     cpdef close(self):
         """A forked child has threads no more that would let go of it."""
         # Asked before any is closed: a member proves the epoll.
-        cdef bint proven = fuload_is_ours(self.epoll, self.near) or fuload_is_ours(self.epoll, self.far)
-        if fuload_is_file(self.near, &self.near_file):
+        cdef bint proven = is_ours(self.epoll, self.near) or is_ours(self.epoll, self.far)
+        if is_file(self.near, &self.near_file):
             close(self.near)
-        if fuload_is_file(self.far, &self.far_file):
+        if is_file(self.far, &self.far_file):
             close(self.far)
         if proven or (self.near < 0 and self.epoll >= 0):
             close(self.epoll)
         self.epoll = self.near = self.far = -1
 
     cdef int enrol(self, int fd, unsigned int events) except -1:
-        if fuload_enrol(self.epoll, EPOLL_CTL_ADD, fd, events) != 0 and \
-                (errno != EEXIST or fuload_enrol(self.epoll, EPOLL_CTL_MOD, fd, events) != 0):
+        if registry_enrol(self.epoll, EPOLL_CTL_ADD, fd, events) != 0 and \
+                (errno != EEXIST or registry_enrol(self.epoll, EPOLL_CTL_MOD, fd, events) != 0):
             raise _errors.refused("epoll_ctl", errno)
         return 0
 
@@ -219,35 +219,35 @@ cdef class Registry:
     def unwatch(self, int fd):
         """It stays a member, until it is closed."""
         if self.holds(fd):
-            fuload_enrol(self.epoll, EPOLL_CTL_MOD, fd, 0)
+            registry_enrol(self.epoll, EPOLL_CTL_MOD, fd, 0)
 
     def remove(self, int fd):
         """It is no member any more."""
         if self.holds(fd):
-            fuload_enrol(self.epoll, EPOLL_CTL_DEL, fd, 0)
+            registry_enrol(self.epoll, EPOLL_CTL_DEL, fd, 0)
 
     def holds(self, int fd):
         """Whether this number still is the file that became a member."""
-        return fuload_is_ours(self.epoll, fd)
+        return is_ours(self.epoll, fd)
 
     cdef bint whole(self):
         """Whether its own descriptors are what they were."""
-        return fuload_is_ours(self.epoll, self.near) and fuload_is_ours(self.epoll, self.far)
+        return is_ours(self.epoll, self.near) and is_ours(self.epoll, self.far)
 
     cpdef void ring(self) noexcept:
         """Have wait() return. From any thread, signal handlers and finalizers."""
-        if not fuload_ring_registry(self.epoll, self.near):
+        if not ring_registry(self.epoll, self.near):
             self.lost = True
 
     def lose(self):
         """Somebody has closed a descriptor of a pool's."""
         self.lost = True
-        fuload_ring_registry(self.epoll, self.near)
+        ring_registry(self.epoll, self.near)
 
     def hang_up(self):
         """Nobody sleeps on any more: the collectors see the far end hang up."""
         self.lost = True
-        if fuload_is_file(self.near, &self.near_file):
+        if is_file(self.near, &self.near_file):
             shutdown(self.near, SHUT_RDWR)
 
     def wait(self, int timeout_ms):
@@ -256,10 +256,10 @@ cdef class Registry:
         cdef int fds[64]
         cdef int i, count, failed
         with nogil:
-            failed = fuload_registry_poll(self.epoll, self.far, timeout_ms)
+            failed = registry_poll(self.epoll, self.far, timeout_ms)
         if failed or not self.whole():
             self.lost = True
             return []
-        fuload_drain(self.far)
-        count = fuload_ready(self.epoll, fds, 64)
+        drain_socket(self.far)
+        count = registry_ready(self.epoll, fds, 64)
         return [fds[i] for i in range(count)]

@@ -16,14 +16,14 @@ cdef class Roster:
         self.crews = set()
         self.sleepers = Sleepers()
         self.registry = registry
-        self.forks = fuload_forks
+        self.forks = forks_so_far
 
     def runs(self):
         """The supervisor's thread says who it is."""
         self.thread = get_ident()
 
     cdef bint over(self) noexcept:
-        return self.ended or self.forks != fuload_forks
+        return self.ended or self.forks != forks_so_far
 
     def add(self, crew):
         """False if it takes no more."""
@@ -66,7 +66,7 @@ cdef class Roster:
             return False
         self.supervisor = supervisor
         the_roster = self
-        fuload_sigint_start(aim_of(self.registry))
+        start_handler(aim_of(self.registry))
         start.gate.open(work)
         return True
 
@@ -75,7 +75,7 @@ cdef class Roster:
         global the_roster
         self.ended = True
         if the_roster is self:
-            fuload_sigint_give_back()
+            give_handler_back()
             the_roster = None
         self.supervisor = self.registry = None
         self.sleepers.wake()
@@ -85,10 +85,10 @@ cdef class Roster:
 
     def await_interrupt(self):
         """Until every SIGINT that was seen has been acted on."""
-        while fuload_sigint_handled != fuload_sigint_seen and not self.over() and not in_supervisor():
+        while sigints_handled != sigints_seen and not self.over() and not in_supervisor():
             lock = self.sleepers.register()
             try:
-                if fuload_sigint_handled != fuload_sigint_seen and not self.over():
+                if sigints_handled != sigints_seen and not self.over():
                     self.registry.ring()  # the handler may not be that far
                     lock.acquire()
             finally:
@@ -122,7 +122,7 @@ cpdef bint in_supervisor() except -1:
 cdef void take_sigint() noexcept:
     """Be the handler of SIGINT, over whatever stands there, if a pool wants that."""
     if the_roster is not None and the_roster.interruptible:
-        fuload_sigint_take()
+        install_handler()
 
 
 cdef int see_interrupt_through() except -1:
@@ -131,15 +131,15 @@ cdef int see_interrupt_through() except -1:
     supervisor works by itself, so another Ctrl-C only interrupts the wait, which
     goes on; an exception that another signal's handler raises comes afterwards."""
     cdef Roster roster = the_roster
-    cdef unsigned target = fuload_sigint_seen
-    if roster is None or reached(fuload_sigint_buried, target) or \
+    cdef unsigned target = sigints_seen
+    if roster is None or reached(sigints_buried, target) or \
             threading.main_thread().ident != get_ident():
         return 0
     later = None
-    while not reached(fuload_sigint_buried, target) and not roster.over():
+    while not reached(sigints_buried, target) and not roster.over():
         lock = roster.sleepers.register()
         try:
-            if not reached(fuload_sigint_buried, target) and not roster.over():
+            if not reached(sigints_buried, target) and not roster.over():
                 roster.registry.ring()
                 lock.acquire()
         except BaseException as error:

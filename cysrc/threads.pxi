@@ -90,11 +90,11 @@ cdef class Start:
         `signal`: there a handler may raise while they are.)"""
         cdef sigset_t before
         self.gate = Gate()
-        fuload_block_signals(&before)
+        block_signals(&before)
         try:
             start_new_thread(main, (self.gate,))
         finally:
-            fuload_restore_signals(&before)
+            restore_signals(&before)
 
     def __dealloc__(self):
         if self.gate is not None:
@@ -112,7 +112,7 @@ def decide(dict members, str name, value, Start start, work):
 def thread_begins(name):
     """The system's name of the calling thread, for `top -H` and debuggers."""
     text = name.encode()[:15]
-    fuload_name_thread(PyBytes_AS_STRING(text))
+    name_thread(PyBytes_AS_STRING(text))
 
 
 def await_thread(int tid):
@@ -120,5 +120,5 @@ def await_thread(int tid):
     for long: the number may be a new thread's."""
     cdef uint64_t until = fl_now() + 100000000
     with nogil:
-        while fuload_thread_exists(tid) and fl_now() < until:
+        while thread_exists(tid) and fl_now() < until:
             sched_yield()

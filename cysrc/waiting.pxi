@@ -25,7 +25,7 @@ cdef int watch_future(CoreFuture future, uint64_t due) except -1:
             pool.take(<uint32_t>future.slot)
             if future.ended():
                 return 0
-        if fl_now() >= now + HOLD_NS:
+        if fl_now() >= now + KEEP_LOCK_NS:
             break
         fl_pause()
     while not future.ended() and future.pool is not None and not pool.gone() and \
@@ -74,7 +74,7 @@ cdef int wait_for_end(CoreFuture future, object timeout) except -1:
         left = PyFloat_AsDouble(timeout)
         due = due_after(left)
     if pool is not None:
-        if pool.forks != fuload_forks:
+        if pool.forks != forks_so_far:
             raise RuntimeError("this future belongs to the process that this one was forked from")
         # One with callbacks the collector resolves, which calls them in the same
         # turn: whoever waits for it does not overtake them.

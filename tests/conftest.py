@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.ids import LONGEST_ID
 
 import fuload_exec
 from fuload_exec import FuloadExecutor, _core
@@ -46,7 +47,7 @@ MADE_ONCE = {"dask_uses", "elsewhere", "hungry", "joblib_uses", "lists", "mypy",
 # They measure this process, and the machine.
 MEASURING = {"adversity/test_idle", "adversity/test_memory"}
 # They take longest, so they begin first.
-LONGEST = ["protocol/test_protocol", "test_packaging", "test_frozen", "test_typing", "adversity/test_idle"]
+LONGEST = ["test_packaging", "protocol/test_protocol", "test_frozen", "test_typing", "adversity/test_idle"]
 
 
 def pytest_report_header():
@@ -92,6 +93,13 @@ def pytest_collection_finish(session):
         lost = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
         if lost:
             raise pytest.UsageError(f"this pytest and this pytest-xdist do not keep groups together: {lost[0]}")
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Long texts and programs are not the name of a test, least of all those that show a set."""
+    if isinstance(val, (str, bytes)) and (len(val) > LONGEST_ID or "\n" in str(val)):
+        return f"{argname} of {len(val)}"
+    return None
 
 
 def name_of_file(item) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.tasks import square
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor, SlotCorrupted, TaskTimeout
 
@@ -148,14 +149,12 @@ def test_a_task_that_comes_when_another_is_timed_out(pool):
     """Into a slot that the supervisor has looked at already: its timeout was forgotten."""
     executor = pool(2, slots=2)
     first = executor.submit(time.sleep, 0.3)
-    while not first.running():
-        time.sleep(0.001)
+    until(first.running)
     overdue = executor.options(timeout=0.6).submit(time.sleep, 600)
     late = []
     overdue.add_done_callback(lambda f: late.append(executor.options(timeout=0.05).submit(time.sleep, 600)))
     assert type(overdue.exception(PATIENCE)) is TaskTimeout
-    while not late:
-        time.sleep(0.001)
+    until(lambda: late)
     assert type(late[0].exception(PATIENCE)) is TaskTimeout
 
 
@@ -164,8 +163,7 @@ def test_the_longest_timeout_is_waited_for(pool, caplog):
     nothing else limits the supervisor's wait."""
     executor = pool(1, timeout=1e9)
     future = executor.submit(time.sleep, 0.2)
-    while not future.done():
-        time.sleep(0.01)
+    until(future.done)
     assert not caplog.records
 
 
@@ -178,8 +176,7 @@ def test_callbacks_of_the_last_task_of_a_pool_that_ends_at_once(pool):
     called = threading.Event()
     future = executor.submit(time.sleep, 0.2)
     future.add_done_callback(lambda f: called.set())
-    while not future.running():
-        time.sleep(0.001)
+    until(future.running)
     executor.shutdown(wait=False)
     while not future.done():
         pass
@@ -198,7 +195,6 @@ def test_a_slot_found_corrupted_at_its_workers_burial_is_used_again(pool, tmp_pa
     library.scribble.argtypes, library.scribble.restype = [], ctypes.c_int
     executor = pool(1, slots=1, spin=0)
     future = executor.submit(library.scribble)
-    while not executor.stats().failed:  # nobody looks at the slot before the burial
-        time.sleep(0.001)
+    until(lambda: executor.stats().failed)  # nobody looks at the slot before the burial
     assert type(future.exception(PATIENCE)) is SlotCorrupted
     assert [executor.submit(square, i).result(PATIENCE) for i in range(3)] == [0, 1, 4]

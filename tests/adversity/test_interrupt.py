@@ -341,13 +341,12 @@ executor.shutdown()
 
 def test_sigint_to_workers_from_others_is_ignored(pool, tmp_path, libc):
     executor = pool(2)
-    pids = {executor.submit(libc.usleep, 20_000).worker_pid for _ in range(2)}
     c = executor.submit(libc.usleep, 600_000)
     python = executor.submit(sleep_in_pieces, 600)
     for _ in range(10):
         for pid in executor.worker_pids:
             subprocess.run(["kill", "-INT", str(pid)], check=True)
-    assert c.result(timeout=30) in (0, -1)
+    assert c.result(timeout=30) == 0
     assert python.result(timeout=30) == 600
     before = executor.worker_pids
     for pid in before:
@@ -355,7 +354,6 @@ def test_sigint_to_workers_from_others_is_ignored(pool, tmp_path, libc):
     assert executor.submit(libc.abs, -2).result(timeout=30) == 2
     assert executor.worker_pids == before
     assert executor.stats().failed == 0
-    assert pids
 
 
 def sleep_in_pieces(milliseconds):

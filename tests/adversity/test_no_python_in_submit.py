@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from support.waiting import until
 
 from fuload_exec import FuloadExecutor, _core
 
@@ -66,8 +67,7 @@ def test_where_a_task_is_ended(method):
     """Its worker is condemned and the supervisor told, in one go."""
     with FuloadExecutor(1, slots=1, cancel_running=True) as executor:
         future = executor.submit(time.sleep, 600)
-        while not future.running():
-            time.sleep(0.001)
+        until(future.running)
         assert calls_in(getattr(future, method)) == []
         assert executor.submit(abs, -3).result(30) == 3
         assert future.cancelled()
@@ -76,8 +76,7 @@ def test_where_a_task_is_ended(method):
 def test_where_the_last_result_of_a_pool_is_taken():
     executor = FuloadExecutor(1, spin=0)
     future = executor.submit(time.sleep, 0.2)
-    while not future.running():
-        time.sleep(0.001)
+    until(future.running)
     executor.shutdown(wait=False)
     found = []
     while not future.done():
