@@ -10,6 +10,9 @@ SOURCES = $(wildcard csrc/*/*.[ch] cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd fuload_ex
 demo: $(VENV)/.built
 	$(RUN) examples/quickstart.py
 
+# What Python has compiled once it need not compile in each process that a test starts.
+export PYTHONDONTWRITEBYTECODE =
+
 # Most tests wait for programs to start: four processes are at work on two CPUs.
 PARALLEL = -n 4 --dist loadgroup --max-worker-restart 0
 

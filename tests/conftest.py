@@ -47,7 +47,10 @@ MADE_ONCE = {"dask_uses", "elsewhere", "hungry", "joblib_uses", "lists", "mypy",
 # They measure this process, and the machine.
 MEASURING = {"adversity/test_idle", "adversity/test_memory"}
 # They take longest, so they begin first.
-LONGEST = ["test_packaging", "protocol/test_protocol", "test_frozen", "test_typing", "adversity/test_idle"]
+LONGEST = [
+    "test_packaging", "protocol/test_protocol", "test_frozen", "test_typing", "adversity/test_idle", "test_examples",
+    "plugins/test_hostile_plugins", "contract/test_control",
+]  # fmt: skip
 
 
 def pytest_report_header():
@@ -65,7 +68,7 @@ def pytest_configure(config):
     for name, what in {
         "program": "starts programs of its own",
         "build": "builds or checks the package, or runs the C tests",
-        "stress": "repeats a race, or breaks things at random",
+        "stress": "repeats a race, breaks things at random, or moves a lot",
     }.items():
         config.addinivalue_line("markers", f"{name}: {what}; `make check` leaves it out")
 

@@ -557,6 +557,7 @@ def test_task_that_forks(pool, how):
     assert executor.submit(os.getpid).result(timeout=PATIENCE) == pid
 
 
+@pytest.mark.stress
 def test_child_of_a_task_writes_into_no_slot(pool):
     """The task's fork returns long after its slot has gone to others."""
     executor = pool(1, slots=1)

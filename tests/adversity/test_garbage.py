@@ -88,6 +88,7 @@ def test_hundreds_made_and_dropped(libc, stress):
             executor.shutdown(wait=bool(i % 10))
 
 
+@pytest.mark.stress
 def test_hundreds_alive_at_once(libc):
     executors = [FuloadExecutor(1) for _ in range(60)]
     futures = [executor.submit(libc.abs, -i) for i, executor in enumerate(executors)]

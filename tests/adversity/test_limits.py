@@ -208,6 +208,7 @@ def gated(tmp_path, libc):
     return Gate(tmp_path / "gate")
 
 
+@pytest.mark.stress
 def test_more_windows_than_a_process_may_map(pool, libc, gated):
     """Each waits in a slot, with a request longer than the slot."""
     many = 6000

@@ -256,6 +256,7 @@ def test_an_interpreter_that_ends(pool, libc, interpreter, text):
         assert executor.submit(libc.abs, -3).result(PATIENCE) == 3
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("text", ["exec sleep 1000", "sleep 1000", "while :; do :; done"])
 def test_an_interpreter_that_never_serves(pool, libc, interpreter, monkeypatch, text):
     monkeypatch.setattr(_crew, "_INTERPRETER_GRACE", 0.5)

@@ -441,6 +441,7 @@ def test_a_worker_that_retires_leaves_in_order(pool, tmp_path):
     assert executor.stats().failed == 0
 
 
+@pytest.mark.stress
 def test_retiring_workers_lose_nothing(pool, dice):
     executor = pool(3, max_tasks_per_child=2, slots=4)
     futures = [executor.submit(sleep_and_tell, dice.choice([0, 0, 0.002]), i) for i in range(60)]

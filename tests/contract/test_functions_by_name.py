@@ -231,6 +231,7 @@ def test_a_function_of_a_program_that_changes_its_main_module(python, tmp_path):
     ]
 
 
+@pytest.mark.stress
 def test_more_functions_than_a_pool_can_name(make_module, libm):
     """Those beyond are pickled with each task."""
     module = make_module(
@@ -243,6 +244,7 @@ def test_more_functions_than_a_pool_can_name(make_module, libm):
         assert executor.submit(libm.cos, 0.0).result() == 1.0
 
 
+@pytest.mark.stress
 def test_functions_that_are_made_again_and_again_are_not_kept(make_module):
     module = make_module("fresh", "def make():\n    exec('def f(x): return x', globals())\n    return f\nmake()\n")
     with FuloadExecutor(1) as executor:

@@ -182,6 +182,7 @@ def test_shutdown_while_threads_submit(make_executor):
     assert wrong == []
 
 
+@pytest.mark.stress
 def test_thousands_of_tasks_before_anything_runs(make_executor):
     """What wakes the pool must not fill up (python/cpython#105829)."""
     with make_executor(2) as executor:
@@ -189,6 +190,7 @@ def test_thousands_of_tasks_before_anything_runs(make_executor):
         assert [f.result(60) for f in futures] == list(range(3000))
 
 
+@pytest.mark.stress
 def test_a_million_tasks_before_anything_runs(libm):
     with FuloadExecutor(2) as executor:
         futures = [executor.submit(libm.fabs, -1.0) for _ in range(1_000_000)]

@@ -35,6 +35,7 @@ def test_sizes_by_powers_of_two(slot_size):
             assert future.result() == data[:size], size
 
 
+@pytest.mark.stress
 def test_tens_of_megabytes_both_ways(make_executor):
     data = os.urandom(30_000_000)
     with make_executor(2) as executor:
@@ -73,6 +74,7 @@ def test_read_only_arrays_stay_read_only():
             assert not executor.submit(same, array).result().flags.writeable
 
 
+@pytest.mark.stress
 def test_many_buffers_in_one_request():
     arrays = [numpy.full(i, i) for i in range(2000)]
     many = [numpy.full(3, i) for i in range(10_000)]

@@ -98,6 +98,7 @@ def test_cancelling_while_workers_claim(c_library):
         assert stats.submitted == stats.completed + stats.cancelled == 6000
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("kind", ["C", "Python"])
 def test_what_a_pending_future_costs(libm, open_gate, gate, kind):
     number = 200_000 if kind == "C" else 50_000
@@ -240,6 +241,7 @@ def test_a_slot_is_free_again_after_every_kind_of_end(libm, libc, c_library):
             assert executor.submit(gone, 0.0).result() == 1.0
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("look", ["done", "running"])
 def test_looking_at_one_future_moves_the_queue_on(libm, look):
     """The reply that done() takes makes room in the slots, and the worker, which

@@ -155,6 +155,7 @@ def region_bytes():
     return found
 
 
+@pytest.mark.stress
 def test_long_arrays_take_no_more_memory(declare):
     same = declare("same_double", c.c_double, c.c_double)
     values = numpy.arange(8_000_000.0)
@@ -389,6 +390,7 @@ def test_a_matrix_as_out(power, executor):
 
 
 # It may do so while the interpreter closes a generator, which can only say so.
+@pytest.mark.stress
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_handler_that_raises(declare):
     """Whenever it does: nothing of the call is under way afterwards."""

@@ -131,6 +131,7 @@ def test_init_that_never_returns(pool, serves, built):
     serves(executor)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("what", ["raise(SIGSEGV)", "exit(3)", "_exit(4)", "raise(SIGSTOP)"])
 def test_fini_that_does_harm(pool, serves, built, what):
     executor = pool(2)
@@ -172,6 +173,7 @@ def check_neighbour(future, expected):
     return 0
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("junk", [b"\0", b"\xff", b"\x01", b"\x02", b"\x03", b"\xaa"], ids=lambda j: j.hex())
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 66, 67, 68, 72, 80, 128])
 def test_writing_past_a_reply_harms_no_other_result(pool, hostile, serves, junk, length):

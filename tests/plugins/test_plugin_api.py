@@ -35,6 +35,7 @@ def test_requests_and_replies_of_every_size(pool, plugin, slot_size, dice):
             assert future.result(timeout=PATIENCE) == expected(text)
 
 
+@pytest.mark.stress
 def test_tens_of_megabytes(run):
     data = os.urandom(1 << 20) * 40
     assert run("echo", data) == data
