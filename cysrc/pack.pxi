@@ -121,3 +121,17 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
     write_frame(place.at, FL_PICKLE_KEYWORDS if kwargs else 0, stream, raws)
     return commit(pool, &place, future, c.id if c is not None else 0,
                   FL_CALL_PYTHON if c is not None else FL_CALL_PICKLED, size)
+
+
+cdef int submit_call(Pool pool, CoreFuture future, object fn, tuple args, dict kwargs) except -1:
+    """Whatever fn is."""
+    cdef Callable c = find(pool, fn)
+    if c is not None and c.kind == KIND_NATIVE:
+        future.callable = c
+        return submit_native(pool, c, future, args, kwargs)
+    if c is not None and c.kind == KIND_TASK:
+        future.callable = c
+        return submit_bytes(pool, c, future, args, kwargs)
+    ready_for_python(pool)
+    future.callable = c if c is not None and not c.chunk else task_callable(pool, c, fn, args)
+    return submit_python(pool, c, future, fn, args, kwargs)

@@ -261,31 +261,33 @@ cdef class Pool:
         self.unmap_when_through()
 
     cdef CoreFuture submit(self, Submitter submitter, object fn, tuple args, dict kwargs):
-        """A future for fn(*args, **kwargs)."""
-        if not self.max_pending:
-            return self.submit_now(submitter, fn, args, kwargs)
+        """Pack, publish, ring: a future for fn(*args, **kwargs)."""
+        cdef CoreFuture future = submitter.new_future()
         try:
-            return self.submit_now(submitter, fn, args, kwargs)
+            admit(self)
+            submit_call(self, future, fn, args, kwargs)
         finally:
-            pass_room_on(self)
-
-    cdef CoreFuture submit_now(self, Submitter submitter, object fn, tuple args, dict kwargs):
-        cdef Callable c
-        cdef CoreFuture future
-        admit(self)
-        c = find(self, fn)
-        future = submitter.new_future()
-        if c is not None and c.kind == KIND_NATIVE:
-            future.callable = c
-            submit_native(self, c, future, args, kwargs)
-        elif c is not None and c.kind == KIND_TASK:
-            future.callable = c
-            submit_bytes(self, c, future, args, kwargs)
-        else:
-            ready_for_python(self)
-            future.callable = c if c is not None and not c.chunk else task_callable(self, c, fn, args)
-            submit_python(self, c, future, fn, args, kwargs)
+            if self.max_pending:
+                pass_room_on(self)
         return future
+
+    cdef int finish(self, uint32_t slot) except -1:
+        """Look, take the reply, give the slot back: if the slot's task is done."""
+        cdef uint64_t word
+        cdef fl_reply reply
+        cdef fl_outlook outlook
+        cdef CoreFuture future
+        if self.futures[slot] == NULL:
+            return 0
+        future = <CoreFuture>self.futures[slot]
+        outlook = fl_slots_look(&self.parent, slot, &word)
+        if outlook == FL_NOT_YET:
+            return 0
+        if outlook == FL_CORRUPTED or not fl_reply_load(&self.region, fl_slot_at(&self.region, slot), future.asked, &reply):
+            return corrupted(self, slot, word)
+        self.futures[slot] = NULL
+        Py_DECREF(future)
+        return end_with_reply(self, future, slot, fl_word_owner(word), &reply)
 
     cdef bint start_worker(self) noexcept:
         """Ask the supervisor for one more worker. False: all are started."""
@@ -352,49 +354,6 @@ cdef class Pool:
                 feed(self)
         finally:
             self.leave_region()
-        return 0
-
-    cdef int finish(self, uint32_t slot) except -1:
-        """If the slot's task is done: take its reply, free the slot."""
-        cdef PyObject *held = self.futures[slot]
-        cdef uint64_t word
-        cdef fl_outlook outlook
-        cdef fl_reply reply
-        cdef fl_seat *seat
-        cdef CoreFuture future
-        if held == NULL:
-            return 0
-        outlook = fl_slots_look(&self.parent, slot, &word)
-        if outlook == FL_NOT_YET:
-            return 0
-        if outlook == FL_CORRUPTED:
-            return corrupted(self, slot, word)
-        future = <CoreFuture>held
-        if not fl_reply_load(&self.region, fl_slot_at(&self.region, slot), future.asked, &reply):
-            return corrupted(self, slot, word)
-        self.futures[slot] = NULL
-        Py_DECREF(future)
-        try:
-            seat = &self.parent.seats[fl_word_owner(word) - 1]
-            seat.serves = True
-            future.pid = seat.pid
-            if fl_reply_serves(reply.kind):
-                seat.python = True
-            take_reply(self, future, &reply, slot)
-        except Exception as error:
-            try:
-                if type(error) is _errors.SlotCorrupted:
-                    end_worker_of(self, slot, fl_word_owner(word))
-                else:
-                    free_slot(self, slot)
-            finally:
-                settle(future, HAS_EXCEPTION, error)
-        else:
-            free_slot(self, slot)
-            if future.kind == FL_REPLY_SETUP_FAILED:
-                setup_failed(self, future)
-            else:
-                settle(future, HAS_REPLY, future._value)
         return 0
 
     cdef int defer(self, CoreFuture future) except -1:

@@ -104,3 +104,30 @@ cdef int take_reply(Pool pool, CoreFuture future, fl_reply *reply, uint32_t slot
     else:
         future._value = copied_bytes(at, size)
     return 0
+
+
+cdef int end_with_reply(Pool pool, CoreFuture future, uint32_t slot, uint32_t owner, fl_reply *reply) except -1:
+    """The worker with this index + 1 has run its task. A reply that is not taken
+    whole (no memory, or forged inside) is the task's error."""
+    cdef fl_seat *seat = &pool.parent.seats[owner - 1]
+    seat.serves = True
+    future.pid = seat.pid
+    if fl_reply_serves(reply.kind):
+        seat.python = True
+    try:
+        take_reply(pool, future, reply, slot)
+    except Exception as error:
+        try:
+            if type(error) is _errors.SlotCorrupted:
+                end_worker_of(pool, slot, owner)
+            else:
+                free_slot(pool, slot)
+        finally:
+            settle(future, HAS_EXCEPTION, error)
+    else:
+        free_slot(pool, slot)
+        if future.kind == FL_REPLY_SETUP_FAILED:
+            setup_failed(pool, future)
+        else:
+            settle(future, HAS_REPLY, future._value)
+    return 0
