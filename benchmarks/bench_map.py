@@ -20,7 +20,7 @@ def _variants():
 
 
 def _chunksize(chunks, workers):
-    """Sensible is what multiprocessing.Pool.map chooses: four chunks a worker."""
+    """Sensible is what multiprocessing.Pool.map chooses: four chunks per worker."""
     return {"chosen": None, "1": 1, "sensible": -(-ITEMS // (4 * workers))}[chunks]
 
 

@@ -137,7 +137,7 @@ def _short(ratio: float) -> str:
 
 
 HEADING = f"""\
-{"":42}FuloadExecutor is so many times faster than
+{"":42}FuloadExecutor is this many times faster than
 {"":42}ProcessPoolExecutor with fork          mp.Pool  Threads
 {"case":21} {"kind":6} workers {"one task":>13} {"ratio":>6} {"(its rounds)":13} required"""
 

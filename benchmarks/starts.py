@@ -201,6 +201,6 @@ def main() -> int:
     turns = parser.parse_args().turns
     with time_limit(_LIMIT_SECONDS):
         rows = compare(turns)
-    print(f"{'':20} {'start method':17} {'median':>12} {'FuloadExecutor is so many times sooner':38} required")
+    print(f"{'':20} {'start method':17} {'median':>12} {'times sooner with FuloadExecutor':38} required")
     print(*rows, sep="\n")
     return int(any(row.missed for row in rows))

@@ -90,7 +90,7 @@ cdef uint8_t item_kind(const char *format) noexcept:
         format += 1
     elif format[0] == c'@' or format[0] == c'=':
         format += 1
-    # Texts of NumPy's: so many characters an item.
+    # Texts of NumPy's: this many characters per item.
     if c'1' <= format[0] <= c'9':
         while c'0' <= format[0] <= c'9':
             format += 1

@@ -217,13 +217,13 @@ def sigint_acted_on():
 
 
 def sigint_handled(unsigned count):
-    """The supervisor has acted on so many."""
+    """The supervisor has acted on `count` of them."""
     global sigints_handled
     sigints_handled = count
 
 
 def sigint_buried(unsigned count):
-    """Whoever so many were to end is reaped."""
+    """Every worker that the first `count` were to end is reaped."""
     global sigints_buried
     sigints_buried = count
 

@@ -183,7 +183,7 @@ cdef int map_region(fl_region *r, int fd, fl_plan *plan) except -1:
 
 
 cdef enum:
-    DEAF_LOOKS = 20             # so many looks of the supervisor a worker may not answer, if there are strays
+    DEAF_LOOKS = 20             # looks of the supervisor that a worker may leave unanswered, if there are strays
     STARTING_LOOKS = 120        # the same for one that may not have begun to serve
     LOOK_NS = 20000000          # submit() looks at SIGINT's handler after such a pause
     KEEP_LOCK_NS = 1500         # result() polls so long without letting go of the interpreter's lock

@@ -1,7 +1,7 @@
 # Waiting for a task: polling as long as a wake-up would cost, then asleep.
 
 cdef inline uint64_t due_after(double seconds) noexcept:
-    """When so many seconds are over, as fl_now() counts; long ago if there are
+    """When these seconds are over, as fl_now() counts; long ago if there are
     none (or no number). What is longer than a life, infinity too, is clamped: a
     conversion that overflows is undefined."""
     return fl_now() + <uint64_t>(min(seconds, 1e9) * 1e9) if seconds > 0 else 1

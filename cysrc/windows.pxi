@@ -33,7 +33,7 @@ cdef void unmap_windows(Pool pool, uint32_t slot) noexcept:
 
 
 cdef void unmap_idle(Pool pool, uint32_t most) noexcept:
-    """Until so many halves are mapped: first those of slots that will be
+    """Until no more than `most` halves are mapped: first those of slots that will be
     taken last. Used is a window only while its request is written, by a
     thread that has the slot (free it is not, and no future is there yet)."""
     cdef uint32_t i

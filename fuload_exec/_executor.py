@@ -101,7 +101,7 @@ class _PoolExecutor(Submitter, Executor):
         chunksize = parameters.map_chunksize(chunksize)
         buffersize = parameters.map_buffersize(buffersize)
         if chunksize is None:
-            chunksize = self._calls_a_task()
+            chunksize = self._calls_per_task()
         native = isinstance(fn, (ctypes._CFuncPtr, NativeFunction))  # type: ignore[attr-defined]
         if native or isinstance(fn, NativeTask):
             check_iterables(self, fn, iterables)
@@ -142,10 +142,10 @@ class _PoolExecutor(Submitter, Executor):
         array([0., 1., 4., 9.])
         """
         with passage:
-            results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out, self._calls_a_task())
+            results: NDArray[Any] = map_array(self, self._max_workers, fn, arrays, out, self._calls_per_task())
         return results
 
-    def _calls_a_task(self) -> int | None:
+    def _calls_per_task(self) -> int | None:
         """A timeout, and another try, are meant for one call."""
         return 1 if self._timeout is not None or self._max_retries else None
 

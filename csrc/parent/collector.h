@@ -41,8 +41,8 @@
 
 #define FL_TICK_MS 1                /* how often the collector looks at work that nobody claims */
 #define FL_DOZE_MS 4                /* how often it looks at the flags while chunks of maps are under way */
-#define FL_QUIET_TICKS 8u           /* after so many without such work it sleeps for good */
-#define FL_PATIENT_TICKS 30u        /* after so many without a claim, one more is woken */
+#define FL_QUIET_TICKS 8u           /* after this many without such work it sleeps for good */
+#define FL_PATIENT_TICKS 30u        /* after this many without a claim, one more is woken */
 #define FL_WORTH_A_WAKE_NS 50000u   /* tasks that take longer are worth waking another worker */
 #define FL_MOST_BOOST 1024u         /* workers that one tick wakes */
 
@@ -92,7 +92,7 @@ static inline bool fl_worker_missing(const struct fl_parent *p, const struct fl_
     return !c->polling && !c->asleep && c->busy + c->called + c->starting < most;
 }
 
-/* Under the lock, after so many tasks were published: ring who must be rung now,
+/* Under the lock, after `count` tasks were published: ring who must be rung now,
  * ask for a worker if there is none to ring, and see that the collector watches
  * the rest. A ring that fails counts too: the ticks see to it.
  * Entry first, then the states and `timed` [pair: published or timed]. */
@@ -141,8 +141,8 @@ static inline void fl_tick_all_busy(struct fl_parent *p)
         atomic_store(&p->timed, 1);
 }
 
-/* How many more shall come for what is published, of which so many were claimed
- * since the last tick? More each time. */
+/* How many more shall come for what is published, given what was claimed since
+ * the last tick? More each time. */
 static inline int64_t fl_tick_missing(struct fl_parent *p, const struct fl_census *c, uint64_t published,
                                       uint64_t claimed)
 {
@@ -215,8 +215,8 @@ static inline void fl_collector_rest(struct fl_parent *p, int most_ms)
     atomic_exchange(&p->region->notices->collector, FL_COLLECTOR_AWAKE);
 }
 
-/* The collector, without the lock: sleep until called, at most so many
- * milliseconds (-1: for ever); then the caller collects. Returns how many workers
+/* The collector, without the lock: sleep until called, for `timeout_ms`
+ * at most (-1: for ever); then the caller collects. Returns how many workers
  * are to be started. */
 static inline uint32_t fl_collector_wait(struct fl_parent *p, int timeout_ms)
 {

@@ -42,7 +42,7 @@
 /* The system as the collector's thread meets it. */
 struct fl_collector_os {
     void *context;
-    /* Until the eventfd was written, at most so many milliseconds; -1: for long. */
+    /* Until the eventfd was written, for `most_ms` at most; -1: for long. */
     void (*rest)(void *context, int most_ms);
     /* Take what was written to it. False: it is not ours any more. */
     bool (*take_calls)(void *context);

@@ -93,7 +93,7 @@ struct fl_header {
     uint32_t setup_function; /* description id of the Python set-up, 0 is none */
     uint64_t spin_ns;       /* how long a worker polls before it sleeps */
     uint64_t late_ns;       /* who gets its CPU back so late does not poll for a while; 0: polls on */
-    uint64_t max_tasks;     /* a worker leaves after so many; 0 is no limit */
+    uint64_t max_tasks;     /* a worker leaves after this many; 0 is no limit */
     uint64_t signal_mask;   /* the mask that tasks find, bit n-1 for signal n */
     char name[FL_NAME_SIZE];
 

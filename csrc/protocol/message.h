@@ -4,12 +4,12 @@
  * one in the slot's window (request half, reply half); the size alone says
  * which. The parent believes no reply: fl_reply_load comes before any use.
  *
- * DESCRIPTIONS say once a pool what a task's function is: a native function
+ * DESCRIPTIONS say once per pool what a task's function is: a native function
  * with its library and types, a plug-in's task, a pickled Python callable, the
  * interpreter to become. They are appended by the parent before the first
  * request that names them; publishing that request's slot makes them visible.
  *
- * NATIVE REQUESTS are cells, one an argument, in order: 8 bytes for a scalar,
+ * NATIVE REQUESTS are cells, one per argument, in order: 8 bytes for a scalar,
  * 16 (16-aligned) for a long double, 16 for an address (value and mode), a
  * structure's own size (16-aligned, padded to 8). An address of mode IN or
  * INOUT is an offset from the start of the request, where the buffer's bytes

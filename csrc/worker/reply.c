@@ -12,7 +12,7 @@
 
 /* A chunk of a map is seldom waited for by itself, and to wake the collector
  * costs as much as to run a small one. So short ones are reported together:
- * after so long, or as soon as the ring holds no more than so many for each
+ * after UNREPORTED_NS, or as soon as the ring holds no more than LOW_WATER for each
  * worker; in the time that these take the parent can publish others. The next
  * chunk may take for ever: only while the collector looks by itself. */
 #define SHORT_CHUNK_NS 1000000u

@@ -272,6 +272,7 @@ def test_exceptions_that_are_not_rebuilt_as_exceptions(how, works_on):
 # -- depth ------------------------------------------------------------------------------
 
 
+@pytest.mark.stress
 def test_structures_too_deep_to_be_pickled(make_executor):
     with make_executor(1) as executor:
         for future in (executor.submit(depth, deep(200_000)), executor.submit(deep, 200_000)):

@@ -31,6 +31,7 @@ def test_a_pool_in_a_task():
         assert executor.submit(abs, -1).result() == 1
 
 
+@pytest.mark.stress
 def test_pools_in_pools_in_pools():
     with FuloadExecutor(1) as executor:
         pids = executor.submit(nest, 3).result()

@@ -83,6 +83,7 @@ def test_many_buffers_in_one_request():
         assert all(map(numpy.array_equal, executor.submit(same, many).result(), many))
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("view", [False, True])
 @pytest.mark.parametrize("size", [100, 5000, 100_000, 5_000_000])
 def test_arguments_that_a_task_keeps_keep_their_content(make_executor, size, view):

@@ -28,6 +28,7 @@ def hold(executor, open_gate, gate):
     return future
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("slots", [1, 2, 8, 100])
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_more_tasks_than_slots(libm, slots, workers):

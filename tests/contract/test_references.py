@@ -141,6 +141,7 @@ def test_callbacks_are_let_go_of(make_executor, no_collection):
 # -- in the worker -------------------------------------------------------------------
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("fn", [watch, watch_and_return_it, watch_and_give_what_cannot_be_pickled])
 @pytest.mark.parametrize("how", ["plain", "keyword", "partial", "array"])
 def test_nothing_is_left_in_the_worker(make_executor, fn, how):

@@ -42,6 +42,7 @@ def test_a_part_and_the_whole(executor):
     align=st.integers(0, 15),
 )
 @relaxed
+@pytest.mark.stress
 def test_any_overlap(declare, executor, size, starts, extra, apart, align):
     """As in this process, byte by byte; what lies between stays."""
     mix = declare("mix", None, c.c_void_p, c.c_void_p, c.c_void_p, c.c_size_t)
