@@ -18,6 +18,7 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -57,6 +58,7 @@ class Thread:
         self.ident, self.native_id = _thread.get_ident(), _thread.get_native_id()
         _core.thread_begins(self._name)
         try:
+            _follow_hooks()
             work()
         finally:
             del work
@@ -70,6 +72,15 @@ class Thread:
 
     def is_this(self) -> bool:
         return self.ident == _thread.get_ident()
+
+
+def _follow_hooks() -> None:
+    """Debuggers and coverage see this thread as they see those of `threading`."""
+    trace, profile = threading.gettrace(), threading.getprofile()
+    if profile is not None:
+        sys.setprofile(profile)
+    if trace is not None:
+        sys.settrace(trace)
 
 
 def _begin(gate: _core.Gate) -> None:

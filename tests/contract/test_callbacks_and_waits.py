@@ -389,3 +389,24 @@ def test_a_number_of_workers_that_is_none(make_executor, number):
 def test_an_initializer_that_is_not_callable(make_executor):
     with pytest.raises(TypeError, match="initializer must be a callable"):
         make_executor(1, initializer=5)
+
+
+@pytest.mark.parametrize("install", ["settrace", "setprofile"])
+def test_callbacks_are_seen_by_debuggers_and_coverage(make_executor, install):
+    """What threading.settrace() and setprofile() install for new threads."""
+    seen = []
+
+    def note(future):
+        pass
+
+    def hook(frame, event, argument):
+        if event == "call" and frame.f_code is note.__code__:
+            seen.append(threading.current_thread())
+
+    getattr(threading, install)(hook)
+    try:
+        with make_executor(1) as executor:
+            executor.submit(abs, -1).add_done_callback(note)
+    finally:
+        getattr(threading, install)(None)
+    assert len(seen) == 1
