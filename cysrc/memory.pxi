@@ -182,6 +182,9 @@ cdef int map_region(fl_region *r, int fd, fl_plan *plan) except -1:
     return 0
 
 
+# What the layout allows, for the checks of parameters.
+MOST_WORKERS, MOST_SLOTS, MOST_SLOT_SIZE = FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_SLOT_SIZE
+
 cdef enum:
     DEAF_LOOKS = 20             # looks of the supervisor that a worker may leave unanswered, if there are strays
     STARTING_LOOKS = 120        # the same for one that may not have begun to serve

@@ -17,7 +17,7 @@ cdef extern from "protocol/message.h" nogil:
 
     # layout.h
     enum:
-        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_SLOTS, FL_NAME_SIZE, FL_MOST_WINDOWS
+        FL_VERSION, FL_LINE, FL_GRAIN, FL_MAX_WORKERS, FL_MAX_SLOTS, FL_MAX_SLOT_SIZE, FL_NAME_SIZE, FL_MOST_WINDOWS
     ctypedef enum fl_half "enum fl_half":
         FL_REQUEST, FL_REPLY
     ctypedef struct fl_plan "struct fl_plan":

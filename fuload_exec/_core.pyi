@@ -19,6 +19,9 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 LOGGER: Logger
+MOST_WORKERS: int
+MOST_SLOTS: int
+MOST_SLOT_SIZE: int
 
 def say(log: Callable[..., None], text: str, *args: object) -> None: ...
 

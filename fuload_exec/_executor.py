@@ -298,8 +298,8 @@ class FuloadExecutor(_PoolExecutor):
         max_tasks_per_child = parameters.whole_number_or_none("max_tasks_per_child", max_tasks_per_child, 1, parameters.MOST_TASKS)
         timeout = parameters.timeout(timeout)
         max_retries = parameters.whole_number("max_retries", max_retries, 0, parameters.MOST_RETRIES)
-        slots = parameters.whole_number("slots", slots, 1, parameters.MOST_SLOTS)
-        slot_size = parameters.whole_number("slot_size", slot_size, 64, parameters.MOST_SLOT_SIZE)
+        slots = parameters.whole_number("slots", slots, 1, _core.MOST_SLOTS)
+        slot_size = parameters.whole_number("slot_size", slot_size, 64, _core.MOST_SLOT_SIZE)
         max_payload = parameters.whole_number("max_payload", max_payload, 0, parameters.MOST_PAYLOAD)
         if not region_possible(max_workers or 1, slots, slot_size, max_payload):
             raise ValueError(f"slots * max_payload must be at most 2**60 bytes, got {slots} * {max_payload}")
@@ -315,7 +315,7 @@ class FuloadExecutor(_PoolExecutor):
         command = None if worker is None else parameters.worker_command(worker)
         refuse_green_threads()
         register_exit()
-        self._max_workers = max_workers or min(cpus, parameters.MOST_WORKERS)
+        self._max_workers = max_workers or min(cpus, _core.MOST_WORKERS)
         self._mp_context = mp_context
         pool = Pool(
             workers=self._max_workers,

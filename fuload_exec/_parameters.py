@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-MOST_WORKERS = 4096
-MOST_SLOTS = 32768
-MOST_SLOT_SIZE = 1 << 30
+from ._core import MOST_WORKERS
+
 MOST_PAYLOAD = 1 << 46
 MOST_RETRIES = 1_000_000
 MOST_TASKS = 1 << 60

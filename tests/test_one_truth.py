@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fuload_exec import _parameters, _pickling, _plugin, get_include
+from fuload_exec import _pickling, _plugin, get_include
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = (Path(get_include()) / "fuload.h").read_text()
@@ -22,9 +22,6 @@ def defined(path: Path, name: str) -> int:
 
 
 @pytest.mark.parametrize(("header", "name", "number"), [
-    ("csrc/protocol/layout.h", "FL_MAX_WORKERS", _parameters.MOST_WORKERS),
-    ("csrc/protocol/layout.h", "FL_MAX_SLOTS", _parameters.MOST_SLOTS),
-    ("csrc/protocol/layout.h", "FL_MAX_SLOT_SIZE", _parameters.MOST_SLOT_SIZE),
     ("csrc/protocol/message.h", "FL_MAX_BUFFERS", _pickling._MOST_BUFFERS),
     ("fuload_exec/include/fuload.h", "FULOAD_ABI_VERSION", _plugin._ABI_VERSION),
 ])  # fmt: skip
