@@ -391,8 +391,8 @@ def test_an_initializer_that_is_not_callable(make_executor):
         make_executor(1, initializer=5)
 
 
-@pytest.mark.parametrize("install", ["settrace", "setprofile"])
-def test_callbacks_are_seen_by_debuggers_and_coverage(make_executor, install):
+@pytest.mark.parametrize("kind", ["trace", "profile"])
+def test_callbacks_are_seen_by_debuggers_and_coverage(make_executor, gate, kind):
     """What threading.settrace() and setprofile() install for new threads."""
     seen = []
 
@@ -403,10 +403,12 @@ def test_callbacks_are_seen_by_debuggers_and_coverage(make_executor, install):
         if event == "call" and frame.f_code is note.__code__:
             seen.append(threading.current_thread())
 
-    getattr(threading, install)(hook)
+    before = getattr(threading, f"get{kind}")()
+    install = getattr(threading, f"set{kind}")
+    install(hook)
     try:
-        with make_executor(1) as executor:
-            executor.submit(abs, -1).add_done_callback(note)
+        with make_executor(1) as executor, gate:
+            executor.submit(pass_gate, gate.path).add_done_callback(note)
     finally:
-        getattr(threading, install)(None)
+        install(before)
     assert len(seen) == 1
