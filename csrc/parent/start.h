@@ -75,7 +75,13 @@ struct fl_start_child {
 /* In the child: every descriptor from 3 on is closed at the exec. */
 static inline void fl_start_close_all(void)
 {
-    struct { uint64_t inode; int64_t offset; uint16_t size; uint8_t type; char name[]; } *entry;
+    struct {
+        uint64_t inode;
+        int64_t offset;
+        uint16_t size;
+        uint8_t type;
+        char name[];
+    } *entry;
     _Alignas(8) char entries[4096];
     struct rlimit limit;
     long got, at;
@@ -132,8 +138,7 @@ static inline void fl_start_signals(const sigset_t *mask)
     for (number = 1; number < NSIG; number++) {
         /* Ignored ones stay so, but for those that Python ignores. */
         if (sigaction(number, NULL, &action) != 0 ||
-            (!(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_IGN && number != SIGPIPE &&
-             number != SIGXFSZ))
+            (!(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_IGN && number != SIGPIPE && number != SIGXFSZ))
             continue;
         action.sa_flags = 0;
         action.sa_handler = SIG_DFL;

@@ -78,8 +78,14 @@ static inline uint64_t fl_state_word(enum fl_worker_state state, uint32_t caller
     return now >> 10 << 24 | (uint64_t)(caller & 0xffff) << 8 | (uint64_t)state;
 }
 
-static inline enum fl_worker_state fl_state_of(uint64_t word) { return (enum fl_worker_state)(word & 0xff); }
-static inline uint32_t fl_state_caller(uint64_t word) { return (uint32_t)(word >> 8) & 0xffff; }
+static inline enum fl_worker_state fl_state_of(uint64_t word)
+{
+    return (enum fl_worker_state)(word & 0xff);
+}
+static inline uint32_t fl_state_caller(uint64_t word)
+{
+    return (uint32_t)(word >> 8) & 0xffff;
+}
 
 /* What the workers do, at one glance. */
 struct fl_census {
@@ -101,11 +107,20 @@ static inline void fl_bell_count(struct fl_region *r, struct fl_census *c)
         uint64_t word = atomic_load_explicit(&r->states[i], memory_order_seq_cst);
 
         switch (fl_state_of(word)) {
-        case FL_GONE: break;
-        case FL_STARTING: c->starting++; break;
-        case FL_BUSY: c->busy++; break;
-        case FL_POLLING: c->polling++; break;
-        case FL_CALLED: c->called++; break;
+        case FL_GONE:
+            break;
+        case FL_STARTING:
+            c->starting++;
+            break;
+        case FL_BUSY:
+            c->busy++;
+            break;
+        case FL_POLLING:
+            c->polling++;
+            break;
+        case FL_CALLED:
+            c->called++;
+            break;
         case FL_ASLEEP:
             c->asleep++;
             if (c->warmest < 0 || word >> 24 >= latest) {
@@ -147,8 +162,7 @@ static inline bool fl_bell_ring(struct fl_region *r, const struct fl_os *os, uin
         if (os->ring_worker(os->context, (uint32_t)c.warmest))
             return true;
         /* This call only: not one that came after it got up and slept again. */
-        atomic_compare_exchange_strong(&r->states[c.warmest], &called,
-                                       (called & ~UINT64_C(0xffffff)) | FL_ASLEEP);
+        atomic_compare_exchange_strong(&r->states[c.warmest], &called, (called & ~UINT64_C(0xffffff)) | FL_ASLEEP);
         return false;
     }
     return false;
@@ -179,8 +193,7 @@ static inline int32_t fl_bell_orphans(struct fl_region *r, uint32_t from, uint32
 
 /* Worker: it turns from waiting to work: BUSY first, then the ring [pair: published or busy]. A burst reaches all workers this way
  * without the parent ringing each. True if it rang another. */
-static inline bool fl_bell_busy(struct fl_region *r, const struct fl_os *os, uint32_t worker,
-                                uint64_t *cursor)
+static inline bool fl_bell_busy(struct fl_region *r, const struct fl_os *os, uint32_t worker, uint64_t *cursor)
 {
     struct fl_census c;
 
@@ -221,8 +234,7 @@ static inline bool fl_bell_may_leave(struct fl_region *r, uint64_t *cursor)
  * called, or because work or the order to leave was there before it slept.
  * ASLEEP first, then the ring [pair: published or asleep] [pair: untimed or asleep]
  * and the order [pair: leave or asleep]. */
-static inline void fl_bell_sleep(struct fl_region *r, const struct fl_os *os, uint32_t worker,
-                                 uint64_t *cursor)
+static inline void fl_bell_sleep(struct fl_region *r, const struct fl_os *os, uint32_t worker, uint64_t *cursor)
 {
     fl_word *state = &r->states[worker];
     uint64_t asleep = fl_state_word(FL_ASLEEP, 0, os->now(os->context));
@@ -230,11 +242,9 @@ static inline void fl_bell_sleep(struct fl_region *r, const struct fl_os *os, ui
 
     fl_ring_find(r, cursor); /* what a head that was written over has hidden from it */
     atomic_store_explicit(state, asleep, memory_order_seq_cst);
-    if ((fl_ring_pending(r, cursor) || fl_leaving(r)) &&
-        atomic_compare_exchange_strong(state, &seen, busy))
+    if ((fl_ring_pending(r, cursor) || fl_leaving(r)) && atomic_compare_exchange_strong(state, &seen, busy))
         return;
-    while (os->wait_signal(os->context) &&
-           fl_state_of(atomic_load_explicit(state, memory_order_seq_cst)) == FL_ASLEEP)
+    while (os->wait_signal(os->context) && fl_state_of(atomic_load_explicit(state, memory_order_seq_cst)) == FL_ASLEEP)
         ;
     atomic_exchange_explicit(state, busy, memory_order_seq_cst);
 }

@@ -222,8 +222,7 @@ static inline uint64_t fl_now(void)
 /* Add to a counter that only this process writes. */
 static inline void fl_count(fl_word *counter, uint64_t n)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-                          memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 static inline void fl_pause(void)
@@ -237,12 +236,12 @@ static inline void fl_pause(void)
 
 /* Can there be such a region? Only then does nothing below overflow, and is
  * every offset a valid off_t. */
-static inline bool fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t slot_size,
-                                      uint64_t max_payload, uint64_t descriptions)
+static inline bool fl_layout_possible(uint32_t workers, uint32_t slots, uint32_t slot_size, uint64_t max_payload,
+                                      uint64_t descriptions)
 {
-    return descriptions >= FL_LEAST_DESCRIPTIONS && descriptions <= UINT64_C(1) << 61 &&
-           descriptions % FL_GRAIN == 0 && workers && workers <= FL_MAX_WORKERS && slots && slots <= FL_MAX_SLOTS &&
-           slot_size <= FL_MAX_SLOT_SIZE && max_payload <= (UINT64_C(1) << 60) / slots;
+    return descriptions >= FL_LEAST_DESCRIPTIONS && descriptions <= UINT64_C(1) << 61 && descriptions % FL_GRAIN == 0 &&
+           workers && workers <= FL_MAX_WORKERS && slots && slots <= FL_MAX_SLOTS && slot_size <= FL_MAX_SLOT_SIZE &&
+           max_payload <= (UINT64_C(1) << 60) / slots;
 }
 
 static inline uint64_t fl_half_size(uint64_t max_payload)
@@ -258,8 +257,8 @@ static inline uint64_t fl_descriptions_wanted(uint64_t max_payload)
 }
 
 /* Fill in sizes and offsets of a possible region. */
-static inline void fl_layout_plan(struct fl_plan *h, uint32_t workers, uint32_t slots,
-                                  uint32_t slot_size, uint64_t max_payload, uint64_t descriptions)
+static inline void fl_layout_plan(struct fl_plan *h, uint32_t workers, uint32_t slots, uint32_t slot_size,
+                                  uint64_t max_payload, uint64_t descriptions)
 {
     uint64_t at = fl_round(sizeof(struct fl_header), FL_PAIR);
     uint32_t ring_size = 64;
@@ -276,8 +275,8 @@ static inline void fl_layout_plan(struct fl_plan *h, uint32_t workers, uint32_t 
     h->ring_size = ring_size;
     h->max_payload = max_payload;
     h->half_size = fl_half_size(max_payload);
-    h->functions = descriptions / FL_FUNCTION_SHARE < FL_MAX_FUNCTIONS
-                       ? (uint32_t)(descriptions / FL_FUNCTION_SHARE) : FL_MAX_FUNCTIONS;
+    h->functions = descriptions / FL_FUNCTION_SHARE < FL_MAX_FUNCTIONS ? (uint32_t)(descriptions / FL_FUNCTION_SHARE)
+                                                                       : FL_MAX_FUNCTIONS;
     h->functions_at = at, at = fl_round(at + sizeof(struct fl_function) * (uint64_t)h->functions, FL_PAIR);
     h->pids_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);
     h->orders_at = at, at = fl_round(at + 8 * (uint64_t)workers, FL_PAIR);

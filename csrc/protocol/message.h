@@ -57,25 +57,26 @@ static inline bool fl_request_python(uint32_t kind)
  * can answer: what is no answer to a request is not looked at, so a pool that
  * calls C alone unpickles nothing; is the task a failure? does an interpreter
  * serve that sends it? is its payload a pickle? */
-#define FL_REPLIES(X)                                                                \
-    X(SCALAR, 0, FUNCTION, 0, 0, 0) /* reply_scalar holds the value of the result type */  \
-    X(RETURNED, 1, FUNCTION, 0, 0, 0) /* struct fl_returned, fl_extent, bytes of the result */ \
-    X(BYTES, 1, NATIVE, 0, 0, 0)    /* string, structure, items of a map; a plug-in's reply */ \
-    X(NONE, 0, PYTHON, 0, 1, 0)                                                            \
-    X(FALSE, 0, PYTHON, 0, 1, 0)                                                           \
-    X(TRUE, 0, PYTHON, 0, 1, 0)                                                            \
-    X(INT, 0, PYTHON, 0, 1, 0)      /* an int that fits int64, in reply_scalar */          \
-    X(FLOAT, 0, PYTHON, 0, 1, 0)    /* a float, its bits in reply_scalar */                \
-    X(PICKLE, 1, PYTHON, 0, 1, 1)   /* fl_pickle of the result */                          \
-    X(RAISED, 1, PYTHON, 1, 1, 1)   /* fl_pickle of (exception, traceback's text) */       \
-    X(NOT_REBUILT, 1, PYTHON, 1, 1, 1) /* the arguments could not be unpickled: as RAISED */ \
-    X(SETUP_FAILED, 1, PYTHON, 1, 0, 0) /* the initializer raised: the traceback's text */ \
-    X(STATUS, 1, TASK, 1, 0, 0)     /* reply_status is not zero, bytes are its message */  \
-    X(NO_LIBRARY, 1, NATIVE, 1, 0, 0) /* cannot open library or find function: the loader's words */ \
-    X(REFUSED, 1, ANY, 1, 0, 0)     /* this worker cannot run such a task: the reason */   \
-    X(TOO_LARGE, 0, ANY, 1, 0, 0)   /* the reply has reply_scalar bytes, over max_payload */ \
-    X(NO_REQUEST, 0, ANY, 1, 0, 0)  /* the request's reply_scalar bytes could not be mapped: errno in reply_status */ \
-    X(NO_ROOM, 0, ANY, 1, 0, 0)     /* nor the reply's */
+/* clang-format off */
+#define FL_REPLIES(X)                                                                                                     \
+    X(SCALAR, 0, FUNCTION, 0, 0, 0)     /* reply_scalar holds the value of the result type */                             \
+    X(RETURNED, 1, FUNCTION, 0, 0, 0)   /* struct fl_returned, fl_extent, bytes of the result */                          \
+    X(BYTES, 1, NATIVE, 0, 0, 0)        /* string, structure, items of a map; a plug-in's reply */                        \
+    X(NONE, 0, PYTHON, 0, 1, 0)                                                                                           \
+    X(FALSE, 0, PYTHON, 0, 1, 0)                                                                                          \
+    X(TRUE, 0, PYTHON, 0, 1, 0)                                                                                           \
+    X(INT, 0, PYTHON, 0, 1, 0)          /* an int that fits int64, in reply_scalar */                                     \
+    X(FLOAT, 0, PYTHON, 0, 1, 0)        /* a float, its bits in reply_scalar */                                           \
+    X(PICKLE, 1, PYTHON, 0, 1, 1)       /* fl_pickle of the result */                                                     \
+    X(RAISED, 1, PYTHON, 1, 1, 1)       /* fl_pickle of (exception, traceback's text) */                                  \
+    X(NOT_REBUILT, 1, PYTHON, 1, 1, 1)  /* the arguments could not be unpickled: as RAISED */                             \
+    X(SETUP_FAILED, 1, PYTHON, 1, 0, 0) /* the initializer raised: the traceback's text */                                \
+    X(STATUS, 1, TASK, 1, 0, 0)         /* reply_status is not zero, bytes are its message */                             \
+    X(NO_LIBRARY, 1, NATIVE, 1, 0, 0)   /* cannot open library or find function: the loader's words */                    \
+    X(REFUSED, 1, ANY, 1, 0, 0)         /* this worker cannot run such a task: the reason */                              \
+    X(TOO_LARGE, 0, ANY, 1, 0, 0)       /* the reply has reply_scalar bytes, over max_payload */                          \
+    X(NO_REQUEST, 0, ANY, 1, 0, 0)      /* the request's reply_scalar bytes could not be mapped: errno in reply_status */ \
+    X(NO_ROOM, 0, ANY, 1, 0, 0)         /* nor the reply's */
 
 enum fl_reply_kind {
     FL_REPLY_UNSET,
@@ -84,6 +85,7 @@ enum fl_reply_kind {
 #undef FL_ENUM
     FL_REPLY_KINDS
 };
+/* clang-format on */
 
 _Static_assert(1u << FL_REQUEST_KINDS <= 256, "the requests that a reply answers fit a byte");
 
@@ -92,6 +94,7 @@ _Static_assert(1u << FL_REQUEST_KINDS <= 256, "the requests that a reply answers
  *   STRUCT, u16 size, u8 count, `count` member types: passed by value
  *   STRING, WIDE_STRING: a result, the characters that it points at come back
  *   POINTEE, u16 size: a result, `size` bytes that it points at come back */
+/* clang-format off */
 #define FL_TYPES(X) \
     X(VOID, 0)      \
     X(I8, 8)        \
@@ -117,6 +120,7 @@ enum fl_type {
 #undef FL_ENUM
     FL_TYPE_COUNT
 };
+/* clang-format on */
 
 enum fl_address_mode {
     FL_ADDRESS_VALUE = 0,  /* the number itself: NULL, or what the caller knows */
@@ -208,7 +212,7 @@ static inline uint64_t fl_cell_size(uint32_t type)
 static inline uint64_t fl_item_size(uint32_t type)
 {
     static const uint8_t sizes[FL_TYPE_COUNT] = {
-        [FL_I8] = 1, [FL_U8] = 1, [FL_I16] = 2, [FL_U16] = 2, [FL_I32] = 4, [FL_U32] = 4,
+        [FL_I8] = 1,  [FL_U8] = 1,  [FL_I16] = 2, [FL_U16] = 2, [FL_I32] = 4,  [FL_U32] = 4,
         [FL_I64] = 8, [FL_U64] = 8, [FL_F32] = 4, [FL_F64] = 8, [FL_F80] = 16,
     };
     return type < FL_TYPE_COUNT ? sizes[type] : 0;
@@ -240,15 +244,18 @@ struct fl_reply_rule {
     uint8_t sized, requests, failure, serves, pickled;
 };
 
+/* clang-format off */
 static inline struct fl_reply_rule fl_reply_rule(uint32_t kind)
 {
     static const struct fl_reply_rule rules[] = {{0, 0, 1, 0, 0},
-#define FL_RULE(name, sized, requests, failure, serves, pickled) {sized, FL_ANSWERS_##requests, failure, serves, pickled},
+#define FL_RULE(name, sized, requests, failure, serves, pickled) \
+    {sized, FL_ANSWERS_##requests, failure, serves, pickled},
         FL_REPLIES(FL_RULE)
 #undef FL_RULE
     };
     return rules[kind < FL_REPLY_KINDS ? kind : FL_REPLY_UNSET];
 }
+/* clang-format on */
 
 /* May a reply of this kind have bytes? Then its scalar says how far into the
  * window the worker may have written, which is no less than it has bytes there. */

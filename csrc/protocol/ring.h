@@ -44,8 +44,7 @@
 
 #include "slot.h"
 
-static inline uint64_t fl_ring_entry(const struct fl_region *r, uint64_t position,
-                                     uint32_t slot, uint32_t generation)
+static inline uint64_t fl_ring_entry(const struct fl_region *r, uint64_t position, uint32_t slot, uint32_t generation)
 {
     uint64_t lap = position / r->plan.ring_size & 0xffff;
 
@@ -70,9 +69,8 @@ static inline void fl_ring_pass(struct fl_region *r, uint64_t position)
 {
     uint64_t head = fl_ring_head(r);
 
-    while (head < position &&
-           !atomic_compare_exchange_weak_explicit(&r->notices->ring_head, &head, position,
-                                                  memory_order_relaxed, memory_order_relaxed))
+    while (head < position && !atomic_compare_exchange_weak_explicit(&r->notices->ring_head, &head, position,
+                                                                     memory_order_relaxed, memory_order_relaxed))
         ;
 }
 
@@ -102,8 +100,8 @@ static inline bool fl_ring_find(struct fl_region *r, uint64_t *cursor)
     if (tail < r->plan.ring_size)
         return false;
     if (head > tail)
-        atomic_compare_exchange_strong_explicit(&r->notices->ring_head, &head, oldest,
-                                                memory_order_relaxed, memory_order_relaxed);
+        atomic_compare_exchange_strong_explicit(&r->notices->ring_head, &head, oldest, memory_order_relaxed,
+                                                memory_order_relaxed);
     if (*cursor > tail || *cursor < oldest)
         *cursor = oldest;
     return true;
@@ -137,8 +135,8 @@ static inline void fl_ring_append(struct fl_region *r, uint32_t slot, uint32_t g
     uint64_t tail = atomic_load_explicit(&r->header->ring_tail, memory_order_relaxed);
 
     atomic_store_explicit(&r->header->ring_tail, tail + 1, memory_order_relaxed);
-    atomic_store_explicit(&r->ring[tail & r->ring_mask],
-                          fl_ring_entry(r, tail, slot, generation), memory_order_seq_cst);
+    atomic_store_explicit(&r->ring[tail & r->ring_mask], fl_ring_entry(r, tail, slot, generation),
+                          memory_order_seq_cst);
 }
 
 /* Parent: entries from head to tail whose slot is no longer ready are
@@ -159,8 +157,8 @@ static inline void fl_ring_repack(struct fl_region *r, uint32_t *generations, bo
         uint64_t oldest = tail - r->plan.ring_size;
 
         if (position > tail)
-            atomic_compare_exchange_strong_explicit(&r->notices->ring_head, &position, oldest,
-                                                    memory_order_relaxed, memory_order_relaxed);
+            atomic_compare_exchange_strong_explicit(&r->notices->ring_head, &position, oldest, memory_order_relaxed,
+                                                    memory_order_relaxed);
         position = oldest;
     }
     for (; position < tail; position++) {
@@ -171,13 +169,12 @@ static inline void fl_ring_repack(struct fl_region *r, uint32_t *generations, bo
 
         if (probe == FL_EMPTY && !move)
             break;
-        if (probe != FL_PUBLISHED || slot >= r->plan.slots ||
-            fl_slot_look(s) != fl_slot_word(generation, 0, FL_READY))
+        if (probe != FL_PUBLISHED || slot >= r->plan.slots || fl_slot_look(s) != fl_slot_word(generation, 0, FL_READY))
             continue;
         if (!move)
             break;
-        if (!fl_slot_step(s, fl_slot_word(generation, 0, FL_READY),
-                          fl_slot_word(generation + 1, 0, FL_READY), memory_order_acq_rel))
+        if (!fl_slot_step(s, fl_slot_word(generation, 0, FL_READY), fl_slot_word(generation + 1, 0, FL_READY),
+                          memory_order_acq_rel))
             continue;
         generations[slot] = generation + 1;
         fl_ring_append(r, slot, generation + 1);
@@ -261,8 +258,7 @@ static inline bool fl_ring_mend(struct fl_region *r, uint32_t *generations, void
 /* Worker: claim the oldest ready slot. `cursor` is this worker's own position,
  * before which it has seen nothing ready. Returns the slot and its generation,
  * or -1 if nothing is published. */
-static inline int32_t fl_ring_claim(struct fl_region *r, uint32_t worker, uint64_t *cursor,
-                                    uint32_t *generation)
+static inline int32_t fl_ring_claim(struct fl_region *r, uint32_t worker, uint64_t *cursor, uint32_t *generation)
 {
     for (;;) {
         uint64_t entry;
@@ -319,9 +315,12 @@ static inline bool fl_ring_pending(struct fl_region *r, uint64_t *cursor)
     if (head > *cursor)
         *cursor = head;
     switch (fl_ring_probe(r, *cursor, &entry)) {
-    case FL_EMPTY: return false;
-    case FL_PASSED: return fl_ring_skip(r, cursor);
-    case FL_PUBLISHED: break;
+    case FL_EMPTY:
+        return false;
+    case FL_PASSED:
+        return fl_ring_skip(r, cursor);
+    case FL_PUBLISHED:
+        break;
     }
     return true;
 }

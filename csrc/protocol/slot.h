@@ -48,9 +48,18 @@ static inline uint64_t fl_slot_word(uint32_t generation, uint32_t owner, enum fl
     return (uint64_t)generation << 32 | (uint64_t)(owner & 0xffff) << 8 | (uint64_t)state;
 }
 
-static inline uint32_t fl_word_generation(uint64_t word) { return (uint32_t)(word >> 32); }
-static inline uint32_t fl_word_owner(uint64_t word) { return (uint32_t)(word >> 8) & 0xffff; }
-static inline uint32_t fl_word_state(uint64_t word) { return (uint32_t)word & 0xff; }
+static inline uint32_t fl_word_generation(uint64_t word)
+{
+    return (uint32_t)(word >> 32);
+}
+static inline uint32_t fl_word_owner(uint64_t word)
+{
+    return (uint32_t)(word >> 8) & 0xffff;
+}
+static inline uint32_t fl_word_state(uint64_t word)
+{
+    return (uint32_t)word & 0xff;
+}
 
 /* What the slot is now. Acquire pairs with fl_slot_finish: who sees DONE sees
  * the reply. */
@@ -71,18 +80,16 @@ static inline void fl_slot_publish(struct fl_slot *s, uint32_t generation)
     atomic_store_explicit(&s->word, fl_slot_word(generation, 0, FL_READY), memory_order_release);
 }
 
-static inline bool fl_slot_step(struct fl_slot *s, uint64_t from, uint64_t to,
-                                memory_order order)
+static inline bool fl_slot_step(struct fl_slot *s, uint64_t from, uint64_t to, memory_order order)
 {
-    return atomic_compare_exchange_strong_explicit(&s->word, &from, to, order,
-                                                   memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&s->word, &from, to, order, memory_order_relaxed);
 }
 
 /* Worker: take the slot. False: somebody else has it, or the entry was stale. */
 static inline bool fl_slot_claim(struct fl_slot *s, uint32_t generation, uint32_t worker)
 {
-    return fl_slot_step(s, fl_slot_word(generation, 0, FL_READY),
-                        fl_slot_word(generation, worker + 1, FL_RUNNING), memory_order_acq_rel);
+    return fl_slot_step(s, fl_slot_word(generation, 0, FL_READY), fl_slot_word(generation, worker + 1, FL_RUNNING),
+                        memory_order_acq_rel);
 }
 
 /* Worker: the reply is in place. False: the parent condemned the task, this
@@ -96,8 +103,8 @@ static inline bool fl_slot_finish(struct fl_slot *s, uint32_t generation, uint32
 /* Parent: take back a task that nobody has claimed. False: too late. */
 static inline bool fl_slot_cancel(struct fl_slot *s, uint32_t generation)
 {
-    return fl_slot_step(s, fl_slot_word(generation, 0, FL_READY),
-                        fl_slot_word(generation, 0, FL_FREE), memory_order_relaxed);
+    return fl_slot_step(s, fl_slot_word(generation, 0, FL_READY), fl_slot_word(generation, 0, FL_FREE),
+                        memory_order_relaxed);
 }
 
 /* Parent: end a task that runs, before its worker is killed or because it

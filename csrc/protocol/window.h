@@ -25,8 +25,8 @@ static inline uint64_t fl_window_at(const struct fl_region *r, uint32_t slot, en
 /* Make `m` cover the first `size` bytes of a half window, `size` being at most
  * half_size. A mapping that is too short is replaced, so pointers into it die.
  * Returns its address, or NULL with errno. */
-static inline char *fl_window_map(struct fl_region *r, struct fl_mapping *m, uint32_t slot,
-                                  enum fl_half half, uint64_t size)
+static inline char *fl_window_map(struct fl_region *r, struct fl_mapping *m, uint32_t slot, enum fl_half half,
+                                  uint64_t size)
 {
     uint64_t want = FL_GRAIN;
     void *at;
@@ -37,8 +37,7 @@ static inline char *fl_window_map(struct fl_region *r, struct fl_mapping *m, uin
         want *= 2;
     if (want > r->plan.half_size)
         want = r->plan.half_size;
-    at = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
-              (off_t)fl_window_at(r, slot, half));
+    at = mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, (off_t)fl_window_at(r, slot, half));
     if (at == MAP_FAILED)
         return NULL;
     if (r->keep_from_children && madvise(at, want, MADV_DONTFORK) != 0) {

@@ -21,15 +21,16 @@ struct fl_signature {
 };
 
 static ffi_type *const ffi_types[FL_TYPE_COUNT] = {
-    [FL_VOID] = &ffi_type_void,   [FL_I8] = &ffi_type_sint8,    [FL_U8] = &ffi_type_uint8,
-    [FL_I16] = &ffi_type_sint16,  [FL_U16] = &ffi_type_uint16,  [FL_I32] = &ffi_type_sint32,
-    [FL_U32] = &ffi_type_uint32,  [FL_I64] = &ffi_type_sint64,  [FL_U64] = &ffi_type_uint64,
-    [FL_F32] = &ffi_type_float,   [FL_F64] = &ffi_type_double,  [FL_F80] = &ffi_type_longdouble,
-    [FL_ADDRESS] = &ffi_type_pointer, [FL_STRING] = &ffi_type_pointer,
-    [FL_WIDE_STRING] = &ffi_type_pointer, [FL_POINTEE] = &ffi_type_pointer,
+    [FL_VOID] = &ffi_type_void,       [FL_I8] = &ffi_type_sint8,       [FL_U8] = &ffi_type_uint8,
+    [FL_I16] = &ffi_type_sint16,      [FL_U16] = &ffi_type_uint16,     [FL_I32] = &ffi_type_sint32,
+    [FL_U32] = &ffi_type_uint32,      [FL_I64] = &ffi_type_sint64,     [FL_U64] = &ffi_type_uint64,
+    [FL_F32] = &ffi_type_float,       [FL_F64] = &ffi_type_double,     [FL_F80] = &ffi_type_longdouble,
+    [FL_ADDRESS] = &ffi_type_pointer, [FL_STRING] = &ffi_type_pointer, [FL_WIDE_STRING] = &ffi_type_pointer,
+    [FL_POINTEE] = &ffi_type_pointer,
 };
 
 /* libffi takes 23 ns for cos, a call through the function's own type 8. */
+/* clang-format off */
 #define DIRECT(name, result_c, arguments_c, call)                                          \
     static void name(void (*function)(void), const char *cells, uint64_t *result)         \
     {                                                                                      \
@@ -38,6 +39,7 @@ static ffi_type *const ffi_types[FL_TYPE_COUNT] = {
         r.value = ((result_c(*) arguments_c)function) call;                                \
         *result = r.bits;                                                                  \
     }
+/* clang-format on */
 
 DIRECT(call_d_d, double, (double), (c[0].d))
 DIRECT(call_d_dd, double, (double, double), (c[0].d, c[1].d))
@@ -239,8 +241,8 @@ union result {
 /* What comes back instead of a number: where it is, and how much; NULL for a
  * number and for a null pointer. A string may lie in the reply itself, which
  * may move, so it is copied first. */
-static bool result_bytes(const struct fl_signature *g, union result *result, void *structure,
-                         const void **bytes, uint64_t *size, void **copied)
+static bool result_bytes(const struct fl_signature *g, union result *result, void *structure, const void **bytes,
+                         uint64_t *size, void **copied)
 {
     const char *p = result->pointer;
 
@@ -281,8 +283,7 @@ static void refuse(struct fl_worker *w, const char *why)
     fl_reply_bytes(w, FL_REPLY_REFUSED, why, strlen(why));
 }
 
-static void send_returned(struct fl_worker *w, const struct frame *f, uint64_t scalar,
-                          const void *bytes, uint64_t size)
+static void send_returned(struct fl_worker *w, const struct frame *f, uint64_t scalar, const void *bytes, uint64_t size)
 {
     uint64_t at = fl_round(f->returned, FL_BUFFER_ALIGN);
     struct fl_returned head = {scalar, size};
@@ -384,8 +385,8 @@ static double item(const char *at, uint64_t step, uint64_t i)
     return *(const double *)(at + step * i);
 }
 
-static void map_generic(const struct fl_signature *g, void (*function)(void), const char **items,
-                        const uint64_t *steps, uint64_t count, char *out)
+static void map_generic(const struct fl_signature *g, void (*function)(void), const char **items, const uint64_t *steps,
+                        uint64_t count, char *out)
 {
     uint64_t result_size = fl_item_size(g->result_code), k;
     void *values[FL_MAX_ARGUMENTS];
@@ -402,8 +403,8 @@ static void map_generic(const struct fl_signature *g, void (*function)(void), co
     }
 }
 
-static void map_items(const struct fl_signature *g, void (*function)(void), const char **items,
-                      const uint64_t *steps, uint64_t count, char *out)
+static void map_items(const struct fl_signature *g, void (*function)(void), const char **items, const uint64_t *steps,
+                      uint64_t count, char *out)
 {
     uint64_t k;
 

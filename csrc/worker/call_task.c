@@ -45,8 +45,7 @@ static int append(fuload_task *task, const void *data, size_t size)
     uint64_t before = call->reply_size;
     char *at;
 
-    if (call->status || size > UINT64_MAX - before ||
-        !(at = fl_reply_reserve(worker_of(task), before + size)))
+    if (call->status || size > UINT64_MAX - before || !(at = fl_reply_reserve(worker_of(task), before + size)))
         return -1;
     fl_copy(at + before, data, size);
     call->reply_size = before + size;

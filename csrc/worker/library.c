@@ -22,8 +22,7 @@ static void *own_symbol(void *handle, const char *name)
     void *symbol = dlsym(handle, name), *owner = NULL;
     Dl_info info;
 
-    if (!symbol || dlinfo(handle, RTLD_DI_LINKMAP, &own) != 0 ||
-        !dladdr1(symbol, &info, &owner, RTLD_DL_LINKMAP))
+    if (!symbol || dlinfo(handle, RTLD_DI_LINKMAP, &own) != 0 || !dladdr1(symbol, &info, &owner, RTLD_DL_LINKMAP))
         return NULL;
     return owner == own ? symbol : NULL;
 }
@@ -31,15 +30,19 @@ static void *own_symbol(void *handle, const char *name)
 static bool start_plugin(struct library *l, char *why, size_t size)
 {
     const uint32_t *version = own_symbol(l->handle, "fuload_abi_version");
-    union { void *symbol; int (*init)(void); void (*fini)(void); } at;
+    union {
+        void *symbol;
+        int (*init)(void);
+        void (*fini)(void);
+    } at;
     int status;
 
     l->plugin = version != NULL;
     if (!version)
         return true;
     if (*version != FULOAD_ABI_VERSION) {
-        snprintf(why, size, "%s was built for version %u of fuload.h, this worker has version %u",
-                 l->path, *version, FULOAD_ABI_VERSION);
+        snprintf(why, size, "%s was built for version %u of fuload.h, this worker has version %u", l->path, *version,
+                 FULOAD_ABI_VERSION);
         return false;
     }
     at.symbol = own_symbol(l->handle, "fuload_fini");
@@ -102,7 +105,10 @@ static struct library *open_library(const char *path, struct fl_library_file fil
 static void *find_own(const struct fl_worker *w, const char *name)
 {
     const struct fuload_worker_task *t = w->tasks;
-    union { void *symbol; int (*run)(fuload_task *task); } at;
+    union {
+        void *symbol;
+        int (*run)(fuload_task *task);
+    } at;
 
     for (; t && t->name; t++)
         if (!strcmp(t->name, name)) {
@@ -167,8 +173,8 @@ static struct fl_callable *look_up(struct fl_worker *w, const struct fl_descript
     return c;
 }
 
-const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why,
-                                           size_t size, enum fl_reply_kind *kind)
+const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why, size_t size,
+                                           enum fl_reply_kind *kind)
 {
     const struct fl_description *d;
 

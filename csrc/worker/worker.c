@@ -68,8 +68,8 @@ static bool find_request(struct fl_worker *w)
     if (call->request_size <= w->region.plan.slot_size)
         return true;
     errno = EINVAL;
-    call->request = call->request_size > w->region.plan.max_payload
-                        ? NULL : fl_call_window(w, FL_REQUEST, call->request_size);
+    call->request =
+        call->request_size > w->region.plan.max_payload ? NULL : fl_call_window(w, FL_REQUEST, call->request_size);
     call->status = call->request ? 0 : errno;
     return call->request != NULL;
 }

@@ -63,12 +63,18 @@ struct fl_worker {
     int bell;             /* the parent's eventfd */
     int alarm;            /* the eventfd by which workers are called and ended where signals are refused */
     int lender;           /* the socket on which Python workers ask for descriptors */
-    struct fl_file { dev_t device; ino_t inode; } region_file, bell_file;
+    struct fl_file {
+        dev_t device;
+        ino_t inode;
+    } region_file, bell_file;
     pid_t parent;
     struct fl_mapping (*windows)[2];
     struct fl_callable **callables; /* by description id */
     const struct fuload_worker_task *tasks;
-    struct fl_sibling { pid_t pid; int pidfd; } *siblings;
+    struct fl_sibling {
+        pid_t pid;
+        int pidfd;
+    } *siblings;
     volatile sig_atomic_t interrupted; /* the parent sent SIGINT: leave */
     volatile sig_atomic_t in_python_task; /* SIGINT is for the task to see */
     bool last_task;       /* leave after this one */
@@ -121,8 +127,8 @@ bool fl_ring_worker(void *worker, uint32_t index);
 
 /* library.c: the callable with this description id, opened and looked up once,
  * or NULL with a message in `why` and the reply kind it belongs to. */
-const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why,
-                                           size_t size, enum fl_reply_kind *kind);
+const struct fl_callable *fl_callable_find(struct fl_worker *w, uint32_t id, char *why, size_t size,
+                                           enum fl_reply_kind *kind);
 /* Whether it is opened: then no descriptor is needed to find it. */
 static inline bool fl_callable_known(const struct fl_worker *w, uint32_t id)
 {

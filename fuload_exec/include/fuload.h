@@ -58,8 +58,8 @@ struct fuload_task {
 #else
 #define FULOAD_EXPORT __attribute__((visibility("default")))
 #endif
-#define FULOAD_TASK(name)                                            \
-    FULOAD_EXPORT int name(fuload_task *task);                       \
+#define FULOAD_TASK(name)                      \
+    FULOAD_EXPORT int name(fuload_task *task); \
     FULOAD_EXPORT int name(fuload_task *task __attribute__((unused)))
 
 /* The request's bytes, read only, valid until the task returns; they begin at
