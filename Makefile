@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 SOURCES = $(wildcard csrc/*/*.[ch] cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd fuload_exec/include/*.h) \
           setup.py pyproject.toml MANIFEST.in
 
-.PHONY: demo test check lint format conformance bench asan tsan mutants build clean check-system
+.PHONY: demo test check lint format coverage conformance bench asan tsan mutants build clean check-system
 
 demo: $(VENV)/.built
 	$(RUN) examples/quickstart.py
@@ -27,15 +27,22 @@ check: $(VENV)/.built
 conformance: $(VENV)/.built
 	FULOAD_FLAVOURS="Spawn Fork Forkserver" $(RUN) -m pytest $(PARALLEL) tests/conformance
 
-# What is wrong or not formatted, in Python, Cython and English.
+# What is wrong or not formatted, in Python, C, Cython and English.
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*/*.[ch] fuload_exec/include/fuload.h
 	$(VENV)/bin/cython-lint cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd
 	$(VENV)/bin/codespell fuload_exec tests benchmarks examples docs csrc cysrc *.md
 
 format: $(VENV)/.lint
 	$(VENV)/bin/ruff format
+	$(VENV)/bin/clang-format -i csrc/*/*.[ch] fuload_exec/include/fuload.h
+
+# Which lines of Python, Cython and C the tests run: build/coverage/report.txt. In
+# one process: those of a parallel run end without writing what was counted.
+coverage: $(VENV)/.coverage
+	$(RUN) tests/measure_coverage.py
 
 bench: $(VENV)/.bench
 	$(RUN) -m pytest benchmarks -c benchmarks/pytest.ini
@@ -57,6 +64,10 @@ $(VENV)/.built: $(SOURCES) | check-system
 
 $(VENV)/.lint: $(VENV)/.built
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[lint]'
+	touch $@
+
+$(VENV)/.coverage: $(VENV)/.built
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[coverage]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.built

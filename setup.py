@@ -111,7 +111,7 @@ class Build(build_ext):
             main + parts,
             "fuload-worker",
             output_dir=str(package / "bin"),
-            extra_postargs=[*self.ffi, "-ldl", "-pthread", "-Wl,-z,now"],
+            extra_postargs=[*self.ffi, "-ldl", "-pthread", "-Wl,-z,now", *shlex.split(os.environ.get("LDFLAGS", ""))],
         )
 
     def add_ffi(self, archive):
