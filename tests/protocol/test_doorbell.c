@@ -791,22 +791,24 @@ static void *report_always(void *index)
     return NULL;
 }
 
-/* Take what has finished and make it ready again. */
-static void collect(void)
+/* What has finished is made ready again. */
+static int finish(void *unused, uint32_t slot)
 {
-    uint64_t bits;
+    struct fl_slot *s = fl_slot_at(region, slot);
 
-    pthread_mutex_lock(&lock);
-    for (bits = fl_flags_take(region, 0); bits; bits &= bits - 1) {
-        uint32_t slot = (uint32_t)__builtin_ctzll(bits);
-        struct fl_slot *s = fl_slot_at(region, slot);
-
-        if (fl_word_state(fl_slot_look(s)) != FL_DONE)
-            continue;
+    (void)unused;
+    if (fl_word_state(fl_slot_look(s)) == FL_DONE) {
         CHECK(s->reply_scalar == ++crew.generations[slot]);
         fl_slot_publish(s, crew.generations[slot] + 1);
         atomic_fetch_add(&finished, 1);
     }
+    return 0;
+}
+
+static void collect(void)
+{
+    pthread_mutex_lock(&lock);
+    CHECK(fl_collect(&crew.parent, finish) == 0);
     pthread_mutex_unlock(&lock);
 }
 
