@@ -47,7 +47,7 @@ cdef Callable describe_function(Pool pool, object fn, object argtypes, object re
     path, name, file = found_in_library(fn)
     cdef Callable c = native_callable(argtypes, restype, errcheck, name, use_errno)
     c.id = describe(pool, description(FL_DESCRIBE_FUNCTION, <uint32_t>c.count, c.types, path + b"\0",
-                                     name.encode() + b"\0", file, FL_USES_ERRNO if use_errno else 0))
+                                      name.encode() + b"\0", file, FL_USES_ERRNO if use_errno else 0))
     return c
 
 
@@ -62,7 +62,7 @@ def native_task(Pool pool, path, str name):
     c.kind = KIND_TASK
     c.name = name
     c.id = describe(pool, description(FL_DESCRIBE_TASK, 0, b"", os.fsencode(path or "") + b"\0",
-                                     name.encode() + b"\0", b""))
+                                      name.encode() + b"\0", b""))
     return c
 
 

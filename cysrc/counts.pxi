@@ -60,14 +60,20 @@ cdef int count_end(Pool pool, CoreFuture future, int status) except -1:
     return count_out(pool, future)
 
 
+cdef bint has_begun(Pool pool, uint32_t index) noexcept:
+    """Whether a worker has this seat, and has its own program: before that it holds
+    up the thread that starts it, and whoever stops it stops that."""
+    cdef fl_seat *seat = &pool.parent.seats[index]
+    return seat.pid and not seat.ended and (seat.newborn < 0 or fl_load(&pool.region.blocks[index].attached))
+
+
 def pids(Pool pool):
     """Process ids of the workers that have been started and are not dead, as
     far as this process knows them itself."""
     cdef uint32_t i
     if pool.gone():
         return set()
-    return {<int>pool.parent.seats[i].pid for i in range(pool.region.plan.workers)
-            if pool.parent.seats[i].pid and not pool.parent.seats[i].ended}
+    return {<int>pool.parent.seats[i].pid for i in range(pool.region.plan.workers) if has_begun(pool, i)}
 
 
 def snapshot(Pool pool):
@@ -84,7 +90,8 @@ def snapshot(Pool pool):
             block = &pool.region.blocks[i]
             rung += fl_load(&block.relays)
             if pool.parent.seats[i].taken and not pool.parent.seats[i].ended:
-                workers.append((pool.parent.seats[i].pid, names.get(state, "unknown"), fl_load(&block.tasks_done),
+                pid = pool.parent.seats[i].pid if has_begun(pool, i) else 0
+                workers.append((pid, names.get(state, "unknown"), fl_load(&block.tasks_done),
                                 fl_load(&block.run_ns) / 1e9, fl_load(&block.python) == FL_PYTHON_SERVES))
         pool.leave_region()
     return workers, {"submitted": pool.counts.submitted, "completed": pool.counts.completed, "failed": pool.counts.failed,

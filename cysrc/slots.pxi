@@ -12,11 +12,11 @@ cdef int reserve(Pool pool, uint64_t size, Place *place) except -1:
     cdef uint64_t touched
     cdef int number
     still_open(pool)  # pickling runs code of the user's, and other threads
+    if size > pool.payload.most:
+        raise too_large(pool, "the request", size)
     if not pool.recruited:
         pool.crew.recruit()
         still_open(pool)
-    if size > pool.payload.most:
-        raise too_large(pool, "the request", size)
     if not pool.parent.free_count and (pool.queue.length & 31) == 0:
         pool.collect()
     if pool.parent.free_count and pool.queue.first == NULL and not pool.paused:

@@ -46,8 +46,8 @@ cdef bint intact(Pool pool) except -1:
         return True
     if pool.broken is None:
         break_pool(pool, "the pool's memory was destroyed: its file holds zeros or something else where "
-                        "its header stood (has a task written to it, or punched a hole into it?)", None,
-                        _errors.SlotCorrupted)
+                   "its header stood (has a task written to it, or punched a hole into it?)", None,
+                   _errors.SlotCorrupted)
     return False
 
 
