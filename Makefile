@@ -39,8 +39,7 @@ format: $(VENV)/.lint
 	$(VENV)/bin/ruff format
 	$(VENV)/bin/clang-format -i csrc/*/*.[ch] fuload_exec/include/fuload.h
 
-# Which lines of Python, Cython and C the tests run: build/coverage/report.txt. In
-# one process: those of a parallel run end without writing what was counted.
+# Which lines of Python, Cython and C the tests run: build/coverage/report.txt.
 coverage: $(VENV)/.coverage
 	$(RUN) tests/measure_coverage.py
 

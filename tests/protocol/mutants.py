@@ -71,7 +71,9 @@ def fails(folder: Path, program: str, case: str = "", variant: str = "plain") ->
     """Does it fail, one case or all? A mutant that does not compile is no mutant."""
     tests = folder / "tests/protocol"
     make = ["make", "-s", "-C", str(tests)]
-    built = subprocess.run([*make, f"build/{variant}/{program}", f"EXTRA=-Wno-error -DLIMIT_SECONDS={HANGS}"], capture_output=True, text=True)
+    built = subprocess.run(
+        [*make, f"build/{variant}/{program}", f"EXTRA=-Wno-error -DLIMIT_SECONDS={HANGS}"], capture_output=True, text=True
+    )
     if built.returncode:
         raise SystemExit(f"{folder}: {program} cannot be built\n{built.stderr}")
     command = [*make, f"run-{variant}", f"PROGRAM={program}", f"CASE={case}"]
