@@ -27,7 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "build" / "coverage"
 TREE = PLACE / "tree"
-COUNTED = "-O1 -g --coverage -fprofile-update=atomic"
+# The child that starts a worker shares its parent's memory: gcov's execve() would end the counting there.
+COUNTED = "-O1 -g --coverage -fprofile-update=atomic -fno-builtin-execve"
 SETTINGS = """
 [run]
 source_pkgs = fuload_exec
