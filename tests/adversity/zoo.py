@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+from support.tasks import die_once as die_once
 from support.tasks import square as square
 from support.waiting import until as until
 
@@ -45,15 +46,6 @@ def die_by_signal(number):
 
 def segfault():
     ctypes.string_at(0)
-
-
-def die_once(path):
-    """The first that comes here dies, the second lives."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return os.getpid()
-    os._exit(9)
 
 
 # -- announced: the file holds the pid as soon as the task runs ----------------------

@@ -9,15 +9,6 @@ import time
 from pathlib import Path
 
 
-def die_if_new(path):
-    """The first that comes here dies, the second lives."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return os.getpid()
-    os._exit(9)
-
-
 def count_and_die(path, lives):
     """Dies until `lives` have come."""
     with open(path, "a") as file:

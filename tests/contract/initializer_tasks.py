@@ -41,21 +41,6 @@ def fail_lost():
     raise Lost("where is it")
 
 
-class Homesick:
-    """Cannot be rebuilt anywhere else."""
-
-    def __init__(self):
-        self.pid = os.getpid()
-
-    def __reduce__(self):
-        return check_pid, (self.pid,)
-
-
-def check_pid(pid):
-    if os.getpid() != pid:
-        raise LookupError("not at home")
-
-
 def set_recursion_limit(limit):
     sys.setrecursionlimit(limit)
 

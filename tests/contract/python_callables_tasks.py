@@ -10,6 +10,8 @@ import pickle
 import threading
 from pathlib import Path
 
+from support.tasks import Homesick
+
 
 class Colour(enum.IntEnum):
     RED = 1
@@ -100,22 +102,6 @@ def give_generator():
 
 def fail_unpicklably():
     raise UnpicklableError
-
-
-def rebuild_only_in(pid):
-    if os.getpid() != pid:
-        raise LookupError(f"not in {pid}")
-    return "rebuilt"
-
-
-class Homesick:
-    """Can be rebuilt in the process that made it only."""
-
-    def __init__(self):
-        self.pid = os.getpid()
-
-    def __reduce__(self):
-        return rebuild_only_in, (self.pid,)
 
 
 class TwoArguments(Exception):

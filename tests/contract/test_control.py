@@ -17,9 +17,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy
 import pytest
-from control_tasks import count_and_die, deaf, die_if_new, register_farewell, sleep_and_tell, slow_start, sum_or_die
+from control_tasks import count_and_die, deaf, register_farewell, sleep_and_tell, slow_start, sum_or_die
 from gates import pass_gate, report_and_pass_gate
-from support.tasks import double
+from support.tasks import die_once, double
 from support.waiting import is_alive, until
 
 from fuload_exec import FuloadExecutor, FuloadFuture, TaskTimeout, WorkerCrashed
@@ -221,10 +221,10 @@ def test_options_add_up(pool, tmp_path):
     executor = pool(1, timeout=60)
     view = executor.options(max_retries=1).options(timeout=0.2)
     assert type(view.submit(time.sleep, 60).exception(PATIENCE)) is TaskTimeout
-    assert view.submit(die_if_new, str(tmp_path / "a")).result(PATIENCE)
+    assert view.submit(die_once, str(tmp_path / "a")).result(PATIENCE)
     plain = view.options(timeout=None, max_retries=0)
     assert plain.submit(sleep_and_tell, 0.3, 1).result(PATIENCE) == 1
-    assert type(plain.submit(die_if_new, str(tmp_path / "b")).exception(PATIENCE)) is WorkerCrashed
+    assert type(plain.submit(die_once, str(tmp_path / "b")).exception(PATIENCE)) is WorkerCrashed
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_another_try_has_the_arguments_as_they_were(pool, tmp_path):
 
 def test_another_try_of_what_waited_in_the_queue(pool, tmp_path):
     executor = pool(1, slots=1, max_retries=1)
-    futures = [executor.submit(die_if_new, str(tmp_path / str(i))) for i in range(6)]
+    futures = [executor.submit(die_once, str(tmp_path / str(i))) for i in range(6)]
     assert len({f.result(PATIENCE) for f in futures}) >= 1
     assert executor.stats().retried == 6
 
@@ -315,7 +315,7 @@ def test_another_try_of_a_c_call_with_a_buffer(pool, c_library, tmp_path, size):
 
 def test_retries_keep_the_rest(pool, dice, tmp_path):
     executor = pool(2, max_retries=1)
-    bad = [executor.submit(die_if_new, str(tmp_path / f"p{i}")) for i in range(10)]
+    bad = [executor.submit(die_once, str(tmp_path / f"p{i}")) for i in range(10)]
     good = [executor.submit(double, i) for i in range(500)]
     assert [f.result(PATIENCE) for f in good] == [2 * i for i in range(500)]
     assert all(f.result(PATIENCE) for f in bad)

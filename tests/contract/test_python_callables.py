@@ -32,7 +32,6 @@ from python_callables_tasks import (
     Celsius,
     Colour,
     Custom,
-    Homesick,
     OwnError,
     OwnReason,
     Pair,
@@ -60,7 +59,7 @@ from python_callables_tasks import (
     locked,
 )
 from support.ids import shown
-from support.tasks import fail, same
+from support.tasks import Homesick, fail, same
 
 from fuload_exec import FuloadExecutor, UnpickleError, WorkerCrashed
 

@@ -1,10 +1,8 @@
 /* doorbell.h: no ring is lost and none is left over, with signals that are
  * semaphores and a clock that goes by looks at it. */
-#include <poll.h>
 #include <semaphore.h>
-#include <sys/eventfd.h>
 
-#include "crew.h"
+#include "bell.h"
 
 static struct crew crew;
 static struct fl_region *const region = &crew.region;
@@ -734,16 +732,13 @@ static void a_dead_callers_sleeper_is_rung(void)
 /* ---- the collector ------------------------------------------------------------------------ */
 
 #define REPORTERS 3
-static int bell;
 static _Atomic uint64_t calls, rung_calls, finished;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* the interpreter's */
 
 static void ring_eventfd(void *unused)
 {
-    uint64_t one = 1;
-
     (void)unused;
-    CHECK(write(bell, &one, sizeof one) == sizeof one);
+    ring_bell();
     atomic_fetch_add(&rung_calls, 1);
 }
 
@@ -812,23 +807,6 @@ static void collect(void)
     pthread_mutex_unlock(&lock);
 }
 
-static void rest(void *unused, int most_ms)
-{
-    struct pollfd p = {.fd = bell, .events = POLLIN};
-
-    (void)unused;
-    while (poll(&p, 1, most_ms) < 0)
-        ;
-}
-
-static bool take_calls(void *unused)
-{
-    uint64_t count;
-
-    (void)unused;
-    return CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
-}
-
 static void *run_collector(void *unused)
 {
     while (!atomic_load(&stop)) {
@@ -860,7 +838,7 @@ static void open_collector(pthread_t *threads)
     uintptr_t i;
 
     open_crew(REPORTERS, REPORTERS, 0, 0);
-    bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    open_bell();
     crew.parent.os = (struct fl_os){NULL, real_now, NULL, fake_ring, ring_as_parent, give_way};
     crew.parent.collector_os = (struct fl_collector_os){NULL, rest, take_calls};
     atomic_store(&stop, false);
@@ -916,7 +894,7 @@ static void watchers_hand_over_to_the_collector(void)
 static void the_collector_is_called_once(void)
 {
     open_crew(1, 1, 0, 0);
-    bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    open_bell();
     atomic_store(&rung_calls, 0);
     atomic_store(&region->notices->collector, FL_COLLECTOR_AWAKE);
     CHECK(fl_collector_looks(region));

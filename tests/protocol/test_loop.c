@@ -2,12 +2,10 @@
  * and csrc/parent on the other side, whose collector is the main thread. What
  * the workers need besides, signals and libraries, is replaced below; a task is
  * a request for so many bytes. */
-#include <poll.h>
 #include <semaphore.h>
-#include <sys/eventfd.h>
 
 #define CREW_SLOTS 64u
-#include "crew.h"
+#include "bell.h"
 #include "worker/worker.h"
 
 #define WORKERS 4u
@@ -20,7 +18,6 @@ static struct fl_region *const region = &crew.region;
 static struct fl_parent *const parent = &crew.parent;
 static struct fl_worker workers[WORKERS];
 static sem_t signals[WORKERS];
-static int bell;
 
 /* ---- instead of signals.c and library.c ------------------------------------------- */
 
@@ -66,10 +63,8 @@ static bool ring_worker(void *unused, uint32_t index)
 
 static void ring_collector(void *unused)
 {
-    uint64_t one = 1;
-
     (void)unused;
-    CHECK(write(bell, &one, sizeof one) == sizeof one);
+    ring_bell();
 }
 
 static fl_word finished;
@@ -134,24 +129,6 @@ static pthread_t threads[WORKERS];
 static uint64_t submitted, maps; /* of a hundred tasks, chunks of maps */
 static bool dozes;               /* the collector counts those, and looks now and then */
 
-static void rest(void *unused, int most_ms)
-{
-    struct pollfd p = {.fd = bell, .events = POLLIN};
-
-    (void)unused;
-    while (poll(&p, 1, most_ms) < 0)
-        ;
-}
-
-static bool take_calls(void *unused)
-{
-    uint64_t count;
-
-    (void)unused;
-    CHECK(read(bell, &count, sizeof count) == sizeof count || errno == EAGAIN);
-    return true;
-}
-
 static void open_pool(uint64_t spin_ns, uint32_t cpus)
 {
     uint32_t i;
@@ -160,7 +137,7 @@ static void open_pool(uint64_t spin_ns, uint32_t cpus)
     open_region(region, WORKERS, SLOTS, SLOT_SIZE, MAX_PAYLOAD);
     region->header->spin_ns = spin_ns;
     region->header->cpus = cpus;
-    bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    open_bell();
     connect_parent(&crew, os);
     parent->collector_os = (struct fl_collector_os){NULL, rest, take_calls};
     for (i = 0; i < SLOTS; i++)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NoReturn
 
 
@@ -19,3 +20,28 @@ def square(x: Any) -> Any:
 
 def double(x: Any) -> Any:
     return 2 * x
+
+
+def die_once(path: str) -> int:
+    """The first that comes here dies, the second lives."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return os.getpid()
+    os._exit(9)
+
+
+class Homesick:
+    """Can be rebuilt only in the process that made it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild_only_in, (self.pid,)
+
+
+def rebuild_only_in(pid: int) -> str:
+    if os.getpid() != pid:
+        raise LookupError(f"not in {pid}")
+    return "rebuilt"
