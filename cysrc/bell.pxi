@@ -55,7 +55,7 @@ cdef c_bool take_calls(void *context) noexcept nogil:
 
 cdef void drop_newborn(Pool pool, uint32_t index) noexcept:
     """The pidfd of a worker that could not be registered, or in a forked child was
-    not yet. Whatever has its number is that: it was just made."""
+    not yet. Nobody else starts or ends workers meanwhile."""
     cdef fl_seat *seat = &pool.parent.seats[index]
     if seat.newborn >= 0:
         close(seat.newborn)
@@ -69,8 +69,7 @@ cdef void drop_pidfds(Pool pool) noexcept:
         for i in range(pool.worker_count):
             release_ours(pool.bell.registry, pool.bell.pidfds[i], here)
             pool.bell.pidfds[i] = -1
-            if not here:
-                drop_newborn(pool, i)
+            drop_newborn(pool, i)
 
 
 cdef c_bool ask_worker(void *pool) noexcept:

@@ -64,7 +64,7 @@ cdef bint has_begun(Pool pool, uint32_t index) noexcept:
     """Whether a worker has this seat, and has its own program: before that it holds
     up the thread that starts it, and whoever stops it stops that."""
     cdef fl_seat *seat = &pool.parent.seats[index]
-    return seat.pid and not seat.ended and (seat.newborn < 0 or fl_load(&pool.region.blocks[index].attached))
+    return fl_seat_pid(seat) and not seat.ended and (seat.newborn < 0 or fl_load(&pool.region.blocks[index].attached))
 
 
 def pids(Pool pool):

@@ -176,6 +176,7 @@ cdef extern from "parent/collector.h" nogil:
         int newborn
         uint64_t seen, called
     void fl_seat_clear(fl_seat *seat)
+    uint32_t fl_seat_pid(const fl_seat *seat)
     ctypedef struct fl_parent "struct fl_parent":
         fl_region *region
         fl_os os

@@ -63,6 +63,13 @@ struct fl_seat {
     uint32_t deaf;   /* how often it did not change that since */
 };
 
+/* The pid of the worker that is started in this seat, or 0. Acquire: who sees it
+ * sees in `newborn` the pidfd that came first [pair: pid or newborn]. */
+static inline uint32_t fl_seat_pid(const struct fl_seat *seat)
+{
+    return __atomic_load_n(&seat->pid, __ATOMIC_ACQUIRE);
+}
+
 /* Nobody has it. */
 static inline void fl_seat_clear(struct fl_seat *seat)
 {

@@ -52,8 +52,8 @@ struct fl_start {
     size_t kept_count;
     int error_file;         /* becomes standard error, or -1 */
     /* Where the worker's pid stands before it execs, so that whoever hears of the
-     * worker finds it; 0 if none was started. The child writes it (relaxed: its
-     * replies, which are released, come after it), and this call takes it back. */
+     * worker finds it; 0 if none was started. The child writes it, and this
+     * call takes it back. */
     uint32_t *pid_at;
     /* Where its pidfd stands as soon as there is one; -1 if none was started. The
      * kernel writes it in the clone: who forks while this call waits for the exec
@@ -153,7 +153,8 @@ static inline int fl_start_child(void *argument)
     struct fl_start *s = child->start;
     size_t i;
 
-    __atomic_store_n(s->pid_at, (uint32_t)getpid(), __ATOMIC_RELAXED);
+    /* Release: the kernel wrote the pidfd before [pair: pid or newborn]. */
+    __atomic_store_n(s->pid_at, (uint32_t)getpid(), __ATOMIC_RELEASE);
     if (fl_start_streams(s)) {
         fl_start_close_all();
         for (i = 0; i < s->kept_count; i++)
