@@ -357,13 +357,22 @@ static void chunks_are_reported_together(void)
     maps = 0;
 }
 
+static void rest_until_called(void *unused, int most_ms)
+{
+    (void)most_ms;
+    rest(unused, -1);
+}
+
 /* A chunk, and behind it more than enough to hold its report back: what comes
- * next is no chunk, or has been cancelled. */
+ * next is no chunk, or has been cancelled. Then the collector must be called: it
+ * does not look by itself, though it says so. */
 static void report_one_chunk_of(bool cancel, uint64_t maps_behind)
 {
     uint32_t i, slot;
 
     open_pool(0, 4);
+    if (!maps_behind)
+        parent->collector_os.rest = rest_until_called;
     maps = 100;
     submit(16);
     maps = maps_behind;
