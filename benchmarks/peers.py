@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
@@ -27,7 +28,7 @@ _WARM_UP_TASKS = 500
 _WARM_UP_LARGE_TASKS = 5
 
 
-class Peer:
+class Peer(ABC):
     """A pool to measure; a context manager that leaves no process behind."""
 
     name: str
@@ -40,24 +41,25 @@ class Peer:
     def __enter__(self) -> Peer:
         return self
 
+    @abstractmethod
     def __exit__(self, *error: object) -> None:
-        raise NotImplementedError
+        """Its processes are gone."""
 
+    @abstractmethod
     def submit(self, function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
         """Starts one call; what it returns waits for the result. Not timed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def one(self, task: Task) -> Callable[[], Any]:
         """Submit to result of one task."""
-        raise NotImplementedError
 
+    @abstractmethod
     def burst(self, task: Task, count: int) -> Callable[[], Any]:
         """Submit all, then all results."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mapped(self, task: Task, count: int, chunksize: int | None) -> Callable[[], Any]:
         """The list that map makes of `count` items."""
-        raise NotImplementedError
 
     def accepted(self, task: Task) -> Callable[..., Any]:
         return task.function if self.takes_c_functions else task.picklable

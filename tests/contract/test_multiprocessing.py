@@ -275,8 +275,9 @@ def test_the_start_method(programs):
     assert out == "spawn\nspawn\nforkserver\n"
 
 
-def test_multiprocessing_is_not_imported_for_those_who_do_not_use_it(programs):
+def test_multiprocessing_is_not_imported_for_those_who_do_not_use_it(programs, monkeypatch):
     """No script's main module here: workers would import it, and what it imports."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage.py would import it
     out = programs.run(
         """
         if __name__ == "__main__":
