@@ -312,6 +312,15 @@ def test_the_parents_half_knows_no_python_and_no_worker():
         assert "Python.h" not in path.read_text(), path
 
 
+def test_names_of_tests_are_their_own():
+    """A name in a report says which test it is."""
+    names = [
+        name for path in sources("tests/**/test_*.py") for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.M)
+    ]
+    assert len(names) > 1000
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_every_make_target_that_is_named_exists():
     targets = set(re.findall(r"^([a-z]+(?: [a-z]+)*):", (ROOT / "Makefile").read_text(), re.M))
     targets = {name for group in targets for name in group.split()}

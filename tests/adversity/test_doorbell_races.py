@@ -286,7 +286,7 @@ def test_submit_from_finalizers(pool, libc, stress):
         assert future.result(timeout=PATIENCE) == n
 
 
-def test_ten_pools(pool, dice, libc, stress):
+def test_ten_pools_at_once(pool, dice, libc, stress):
     executors = [pool(2, spin=dice.choice([0, None])) for _ in range(10)]
     for _ in range(30 * stress):
         futures = {}
@@ -302,7 +302,7 @@ def test_max_pending_blocks_and_goes_on(pool, libc, stress):
     assert [f.result(timeout=PATIENCE) for f in futures] == list(range(len(futures)))
 
 
-def test_cancelling_while_workers_claim(pool, dice, libc, stress):
+def test_cancelling_races_with_claiming(pool, dice, libc, stress):
     executor = pool(2, spin=0, slots=64)
     for _ in range(60 * stress):
         futures = [executor.submit(libc.abs, -i) for i in range(200)]

@@ -294,7 +294,7 @@ untouched.shutdown()
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_pool_in_a_task(program, terminal):
+def test_interrupting_a_pool_in_a_task(program, terminal):
     p = program(
         PROLOGUE
         + """

@@ -328,7 +328,7 @@ def test_a_pointer_to_scalars_takes_any_buffer(c_library):
             assert executor.submit(c_library.total, given, 1000).result() == sum(values)
 
 
-def test_none_is_the_null_pointer(c_library):
+def test_none_and_zero_are_the_null_pointer(c_library):
     with FuloadExecutor(1) as executor:
         assert executor.submit(c_library.is_null, None).result() == 1
         assert executor.submit(c_library.is_null, 0).result() == 1
@@ -381,7 +381,7 @@ WRITABLE = {
 
 @pytest.mark.parametrize("count", [1, 3, 10_000])
 @pytest.mark.parametrize("kind", WRITABLE)
-def test_writable_buffers_hold_what_the_call_wrote(c_library, kind, count):
+def test_writable_buffers_of_every_length(c_library, kind, count):
     values = array.array("d", [0.5 * i for i in range(count)])
     data = WRITABLE[kind](values.tobytes())
     with FuloadExecutor(1) as executor:
@@ -412,7 +412,7 @@ def test_buffers_that_are_not_contiguous_are_refused(c_library, data):
             executor.submit(c_library.digest, data, 0)
 
 
-def test_a_refused_call_lets_its_buffers_go(c_library):
+def test_a_refused_argument_lets_those_before_it_go(c_library):
     data = bytearray(b"abc")
     with FuloadExecutor(1) as executor:
         for wrong in ("x", None):
@@ -487,13 +487,13 @@ def test_variadic_calls():
 
 
 @pytest.mark.parametrize("args", [(), (1.0,), (1.0, 2.0, 3.0)])
-def test_a_wrong_number_of_arguments(libm, args):
+def test_too_few_and_too_many_arguments(libm, args):
     with FuloadExecutor(1) as executor:
         with pytest.raises(TypeError, match=rf"pow.*takes 2 arguments.*{len(args)} given"):
             executor.submit(libm.pow, *args)
 
 
-def test_keyword_arguments(libm):
+def test_keyword_arguments_are_refused(libm):
     with FuloadExecutor(1) as executor:
         with pytest.raises(TypeError, match=r"cos.*keyword.*x"):
             executor.submit(libm.cos, x=1.0)
@@ -513,7 +513,7 @@ def test_functions_made_from_addresses(libc):
                 executor.submit(function, -1)
 
 
-def test_functions_that_need_the_interpreter():
+def test_functions_of_a_pydll():
     function = ctypes.pythonapi.Py_IsInitialized
     function.argtypes, function.restype = [], ctypes.c_int
     cos = ctypes.PyDLL("libm.so.6").cos
@@ -605,7 +605,7 @@ def test_errcheck_is_called_here():
         assert type(executor.submit(function, -7).exception()) is LookupError
 
 
-def test_errno():
+def test_errno_of_a_ctypes_function():
     function = ctypes.CDLL("libc.so.6", use_errno=True).chdir
     function.argtypes, function.restype = [ctypes.c_char_p], ctypes.c_int
     with FuloadExecutor(1) as executor:
@@ -647,7 +647,7 @@ def test_function_objects_that_come_and_go(c_library_path):
 # -- where the library is ---------------------------------------------------------
 
 
-def test_the_libraries_of_the_program():
+def test_labs_of_the_program():
     function = ctypes.CDLL(None).labs
     function.argtypes, function.restype = [ctypes.c_long], ctypes.c_long
     with FuloadExecutor(1) as executor:
@@ -688,7 +688,7 @@ def test_two_libraries_with_a_function_of_one_name(tmp_path, compile_library):
         assert [f.result() for f in futures] == [i + i % 3 for i in range(300)]
 
 
-def test_a_library_that_is_gone(tmp_path, compile_library, libm):
+def test_a_library_that_is_gone_costs_one_task(tmp_path, compile_library, libm):
     path = compile_library(tmp_path / "libgone.so", TINY % 1)
     function = declared_answer(path)
     path.unlink()
@@ -706,7 +706,7 @@ def test_a_library_that_is_gone(tmp_path, compile_library, libm):
             executor.submit(declared_answer(path), 1).result()
 
 
-def test_a_library_that_was_replaced(tmp_path, compile_library, libm):
+def test_another_library_in_its_place(tmp_path, compile_library, libm):
     path = compile_library(tmp_path / "libother.so", TINY % 1)
     function = declared_answer(path)
     path.unlink()
@@ -810,7 +810,7 @@ def test_idle_workers_killed_from_outside(libc):
             assert [executor.submit(libc.abs, -i).exception() or i for i in range(3)][1:] == [1, 2]
 
 
-def test_five_workers_in_a_row_that_finish_nothing_break_the_pool(libc):
+def test_five_crashes_in_a_row_break_the_pool(libc):
     with FuloadExecutor(1) as executor:
         errors = [executor.submit(libc.raise_, signal.SIGKILL).exception() for _ in range(5)]
         assert [type(e) for e in errors] == [WorkerCrashed] * 5

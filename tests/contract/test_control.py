@@ -376,7 +376,7 @@ def test_cancel_of_what_has_ended(pool):
     assert not future.cancel() and future.result() == 2
 
 
-def test_a_cancelled_await_stops_the_work(pool, tmp_path):
+def test_an_await_that_times_out_stops_the_work(pool, tmp_path):
     executor = pool(1, cancel_running=True)
 
     async def main():

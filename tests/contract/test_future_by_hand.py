@@ -108,7 +108,7 @@ def test_set_running_or_notify_cancel(make_future, state, caplog):
         ("finished", "state=finished returned int>"),
     ],
 )
-def test_repr(make_future, state, text):
+def test_repr_of_a_future_by_hand(make_future, state, text):
     future = future_in(state, make_future)
     assert repr(future) == f"<{make_future.__name__} at {id(future):#x} {text}"
 
@@ -129,7 +129,7 @@ def test_generic_alias(make_future):
 
 
 @pytest.mark.parametrize("end", ["set_result", "set_exception", "cancel"])
-def test_callbacks_in_their_order(make_future, end, caplog):
+def test_callbacks_by_hand_in_their_order(make_future, end, caplog):
     future, seen = make_future(), []
 
     def fail(f):

@@ -375,7 +375,7 @@ def test_an_interpreter_made_by_a_task_has_site_too(environment, editable):
     assert ask(environment, fact) == "[0, True]"
 
 
-def test_a_pool_in_a_task(environment):
+def test_a_pool_in_a_task_of_an_interpreter(environment):
     environment.install_editable("lab", {"lab": "def double(x): return 2 * x\n"})
     fact = """
     def inner():

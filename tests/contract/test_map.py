@@ -205,7 +205,7 @@ def test_submit_replaced_on_the_instance():
         assert len(seen) == 2
 
 
-def test_after_shutdown(make_executor):
+def test_map_after_shutdown(make_executor):
     executor = make_executor(1)
     executor.shutdown()
     with pytest.raises(RuntimeError):

@@ -72,7 +72,7 @@ def test_without_waiting(make_executor, gate):
     executor.shutdown()
 
 
-def test_cancelling_what_waits(make_executor, gate, tmp_path):
+def test_shutdown_cancels_what_waits(make_executor, gate, tmp_path):
     executor = make_executor(1)
     with gate:
         mark = tmp_path / "runs"

@@ -110,7 +110,7 @@ def test_workers_start_when_there_is_work(libm):
         assert len(executor.worker_pids) >= 1
 
 
-def test_after_shutdown():
+def test_stats_after_shutdown():
     executor = FuloadExecutor(2)
     assert executor.submit(abs, -1).result() == 1
     executor.shutdown()
@@ -130,7 +130,7 @@ def test_the_name_of_the_workers(libm, name):
         assert command_name(pid) == expected
 
 
-def test_repr():
+def test_repr_of_stats():
     with FuloadExecutor(3, name="digester") as executor:
         assert "FuloadExecutor" in repr(executor) and "digester" in repr(executor) and "3" in repr(executor)
 

@@ -76,7 +76,7 @@ INTEGERS = {"int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i"
 
 
 @pytest.mark.parametrize("name", INTEGERS)
-def test_integers(declare, executor, name):
+def test_map_over_integers(declare, executor, name):
     ctype = getattr(c, f"c_{name}")
     function = declare(f"same_{name}", ctype, ctype)
     info = numpy.iinfo(name)
@@ -97,7 +97,7 @@ def test_integers_of_other_types(declare, executor, name):
         assert list(executor.map(function, given)) == [ctype(int(v)).value for v in given], other
 
 
-def test_bools(declare, executor):
+def test_map_over_bools(declare, executor):
     is_even = declare("is_even", c.c_bool, c.c_uint)
     found = list(executor.map(is_even, numpy.arange(100, dtype="u4")))
     assert found == [i % 2 == 0 for i in range(100)] and set(map(type, found)) == {bool}
@@ -160,7 +160,7 @@ def test_chunksize(power, executor, chunksize, form):
     assert list(executor.map(power, FORMS[form](XS[:200]), FORMS[form](YS[:200]), chunksize=chunksize)) == EXPECTED[:200]
 
 
-def test_calls_of_a_chunk_share_a_task(power, executor):
+def test_items_of_a_chunk_share_a_task(power, executor):
     assert list(executor.map(power, XS[:100], YS[:100], chunksize=10)) == EXPECTED[:100]
     assert executor.stats().submitted == 10
 
@@ -234,7 +234,7 @@ def busy(fifo, executor):
     os.close(descriptor)
 
 
-def test_a_timeout(power, executor, busy):
+def test_a_timeout_over_an_array(power, executor, busy):
     results = executor.map(power, numpy.array(XS), YS, timeout=0.01)
     with pytest.raises(concurrent.futures.TimeoutError):
         next(results)
@@ -243,7 +243,7 @@ def test_a_timeout(power, executor, busy):
     assert executor.stats().cancelled == executor.stats().submitted - 1
 
 
-def test_a_timeout_that_is_kept(power, executor):
+def test_a_timeout_over_an_array_that_is_kept(power, executor):
     assert list(executor.map(power, XS, YS, timeout=60)) == EXPECTED
 
 
@@ -281,7 +281,7 @@ def test_an_array_without_dimensions(power, executor):
         executor.map(power, 1.0, [1.0])
 
 
-def test_an_iterable_that_fails(power, executor):
+def test_an_iterable_that_fails_beside_an_array(power, executor):
     def values():
         yield from XS[:10]
         raise LookupError("no more")
@@ -326,7 +326,7 @@ def test_a_crash_comes_after_the_results_before_it(declare):
 
 
 @pytest.mark.parametrize("max_pending", [1, 2, 10])
-def test_max_pending(power, max_pending):
+def test_max_pending_of_map_over_an_array(power, max_pending):
     with FuloadExecutor(2, max_pending=max_pending) as executor:
         assert list(executor.map(power, XS, YS, chunksize=50)) == EXPECTED
         assert list(executor.map(power, numpy.array(XS), numpy.array(YS), chunksize=50)) == EXPECTED
@@ -338,7 +338,7 @@ def test_more_chunks_than_slots(power, slots):
         assert list(executor.map(power, numpy.array(XS), YS, chunksize=10)) == EXPECTED
 
 
-def test_after_shutdown(power):
+def test_map_over_an_array_after_shutdown(power):
     executor = FuloadExecutor(1)
     executor.shutdown()
     with pytest.raises(RuntimeError, match="shutdown"):

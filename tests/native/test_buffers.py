@@ -95,7 +95,7 @@ def test_ten_megabytes(invert, executor):
     assert (buffer == ~data).all()
 
 
-def test_more_tasks_than_slots(invert):
+def test_buffers_of_more_tasks_than_slots(invert):
     with FuloadExecutor(2, slots=2) as executor:
         buffers = [bytearray(os.urandom(i * 100)) for i in range(60)]
         expected = [inverted(b) for b in buffers]

@@ -87,7 +87,7 @@ def test_broadcasting(power, executor, name):
 
 
 @pytest.mark.parametrize("name", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
-def test_integers(declare, executor, name):
+def test_arrays_of_integers(declare, executor, name):
     ctype = getattr(c, f"c_{name}")
     info = numpy.iinfo(name)
     values = numpy.array([0, 1, info.max, info.min, 7] * 100, name)
@@ -106,7 +106,7 @@ def test_several_integer_types(declare, executor):
     assert equal(executor.map_array(add, c32, 5), c32 + numpy.int32(5))
 
 
-def test_floats(declare, executor):
+def test_arrays_of_floats(declare, executor):
     values = numpy.linspace(-1, 1, 1001, dtype="f4")
     assert equal(executor.map_array(declare("halve", c.c_float, c.c_float), values), values / numpy.float32(2))
     assert equal(
@@ -114,7 +114,7 @@ def test_floats(declare, executor):
     )
 
 
-def test_long_doubles(declare, executor):
+def test_arrays_of_long_doubles(declare, executor):
     third = declare("third", c.c_longdouble, c.c_longdouble)
     values = numpy.arange(100, dtype=numpy.longdouble) + numpy.longdouble(1) / 7
     found = executor.map_array(third, values)
@@ -123,13 +123,13 @@ def test_long_doubles(declare, executor):
     assert (executor.map_array(third, [1, 2.5]) == numpy.array([1, 2.5], numpy.longdouble) / 3).all()
 
 
-def test_bools(declare, executor):
+def test_arrays_of_bools(declare, executor):
     found = executor.map_array(declare("is_even", c.c_bool, c.c_uint), numpy.arange(100, dtype="u4"))
     assert equal(found, numpy.arange(100) % 2 == 0)
     assert equal(executor.map_array(declare("same_bool", c.c_bool, c.c_bool), [True, False]), numpy.array([True, False]))
 
 
-def test_nine_arguments(declare, executor):
+def test_nine_arrays(declare, executor):
     nine = declare("nine", c.c_double, *[c.c_double] * 9)
     columns = [float(i) if i % 2 else numpy.arange(100.0) + i for i in range(9)]
     assert equal(executor.map_array(nine, *columns), sum((i + 1) * col for i, col in enumerate(columns)) + numpy.zeros(100))
@@ -180,7 +180,7 @@ def test_a_part_of_an_array_as_out(power, executor):
     assert (whole[1:4] == A**2).all() and not whole[0].any() and not whole[4].any()
 
 
-def test_in_place(power, executor):
+def test_map_array_in_place(power, executor):
     values = numpy.arange(100_000.0)
     executor.map_array(power, values, 2, out=values)
     assert (values == numpy.arange(100_000.0) ** 2).all()
@@ -290,7 +290,7 @@ def test_functions_that_cannot_be_mapped(declare, executor):
             executor.map_array(function, B)
 
 
-def test_undeclared_functions(library, executor):
+def test_undeclared_functions_over_arrays(library, executor):
     with pytest.raises(TypeError, match=r"add_int\(\).*argtypes"):
         executor.map_array(library["add_int"], B, B)
 
@@ -355,7 +355,7 @@ def test_a_timeout_is_a_calls(declare, options):
         assert executor.stats().unfinished == 0
 
 
-def test_after_shutdown(power):
+def test_map_array_after_shutdown(power):
     executor = FuloadExecutor(1)
     executor.shutdown()
     with pytest.raises(RuntimeError, match="shutdown"):

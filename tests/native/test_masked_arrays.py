@@ -45,7 +45,7 @@ def test_map_array(power, executor, value):
         executor.map_array(power, 2.0, value)
 
 
-def test_out(power, executor):
+def test_a_masked_out(power, executor):
     with pytest.raises(TypeError, match=rf"^out {TOLD}"):
         executor.map_array(power, PLAIN, 2.0, out=MASKED.copy())
 

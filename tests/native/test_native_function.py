@@ -284,7 +284,7 @@ def test_a_relative_path_stays_the_same_file(tmp_path, monkeypatch):
     assert NativeFunction("libm.so.6", "f", None, []).library == "libm.so.6"
 
 
-def test_names_without_null_characters():
+def test_names_of_functions_without_null_characters():
     with pytest.raises(ValueError, match="name must have no null character"):
         NativeFunction("libm.so.6", "cos\0sin", None, [])
 

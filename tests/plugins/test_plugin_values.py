@@ -21,7 +21,7 @@ from fuload_exec import FuloadExecutor, LibraryLoadError, NativeTask, NativeTask
 OWN = NativeTask(None, "hello")
 
 
-def test_pickles_and_copies(plugin):
+def test_native_tasks_can_be_pickled_and_copied(plugin):
     for task in (plugin("upper"), OWN):
         for same in (pickle.loads(pickle.dumps(task)), copy.copy(task), copy.deepcopy(task)):
             assert same == task and hash(same) == hash(task)
@@ -34,7 +34,7 @@ def test_compares_and_hashes(plugin):
     assert plugin("upper") != NativeTask("/other.so", "upper") and OWN != "hello" and OWN != plugin("hello")
 
 
-def test_repr():
+def test_repr_of_a_native_task():
     assert repr(NativeTask("/opt/tasks.so", "upper")) == "<NativeTask upper of /opt/tasks.so>"
     assert repr(OWN) == "<NativeTask hello of the worker program>"
 
