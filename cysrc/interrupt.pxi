@@ -36,6 +36,10 @@ cdef extern from *:
     /* Handlers that are about to call the one before. While there are any the
      * supervisor waits a moment (not for ever: that one may never return). */
     static _Atomic int handlers_calling;
+    /* How many SIGINTs the handlers in Python have certainly run for: the main
+     * thread writes it between two bytecodes, after it has called them; the
+     * supervisor reads it. Under the interpreter's lock, so relaxed would do. */
+    static _Atomic unsigned sigints_called_for;
 
     /* The aim, to be dropped by aim_dropped(). */
     static uint64_t use_aim(void)
@@ -133,16 +137,57 @@ cdef extern from *:
             sched_yield();
     }
 
+    static void only_wakes(int number)
+    {
+        (void)number;
+    }
+
+    static int urgent_is(const struct sigaction *now, void (*handler)(int))
+    {
+        return !(now->sa_flags & SA_SIGINFO) && now->sa_handler == handler;
+    }
+
+    /* End the wait of the main thread, whose number is the process's, by a signal
+     * that is ignored unless somebody has a handler, and may come without a reason: it
+     * can be given back while one is on its way. Whoever has a handler keeps it. */
+    static void wake_main_thread(void)
+    {
+        struct sigaction now, wake;
+
+        if (sigaction(SIGURG, NULL, &now) != 0)
+            return;
+        if (urgent_is(&now, SIG_DFL)) {
+            memset(&wake, 0, sizeof wake);
+            wake.sa_handler = only_wakes;
+            wake.sa_flags = SA_ONSTACK; /* and no SA_RESTART: it ends waits */
+            if (sigaction(SIGURG, &wake, NULL) != 0)
+                return;
+        } else if (!urgent_is(&now, only_wakes))
+            return;
+        syscall(SYS_tgkill, getpid(), getpid(), SIGURG);
+    }
+
+    static void stop_waking(void)
+    {
+        struct sigaction now;
+
+        if (sigaction(SIGURG, NULL, &now) != 0 || !urgent_is(&now, only_wakes))
+            return;
+        now.sa_handler = SIG_DFL;
+        sigaction(SIGURG, &now, NULL);
+    }
+
     static void forget_sigints(void)
     {
         aim_at(UINT64_MAX);
-        sigints_handled = sigints_buried = sigints_seen;
+        sigints_handled = sigints_buried = sigints_called_for = sigints_seen;
     }
 
     static void give_handler_back(void)
     {
         struct sigaction now;
 
+        stop_waking();
         forget_sigints();
         if (sigaction(SIGINT, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
             now.sa_sigaction == on_sigint && handler_before)
@@ -154,6 +199,18 @@ cdef extern from *:
         sigint_owner = getpid();
         forget_sigints();
         aim_at(aim);
+    }
+
+    /* A pending call of the interpreter: it makes them after its signal handlers. */
+    static int handlers_were_called(void *count)
+    {
+        sigints_called_for = (unsigned)(uintptr_t)count;
+        return 0;
+    }
+
+    static void ask_for_handlers(unsigned count)
+    {
+        Py_AddPendingCall(handlers_were_called, (void *)(uintptr_t)count);
     }
 
     static void block_signals(sigset_t *before)
@@ -183,12 +240,15 @@ cdef extern from *:
         pass
     void block_signals(sigset_t *before)
     void restore_signals(const sigset_t *before)
-    unsigned sigints_seen, sigints_handled, sigints_buried
+    unsigned sigints_seen, sigints_handled, sigints_buried, sigints_called_for
     int handlers_calling, handlers_ringing
     void install_handler()
     void forget_sigints()
     void give_handler_back()
     void start_handler(uint64_t aim)
+    void ask_for_handlers(unsigned count)
+    void wake_main_thread()
+    void stop_waking()
     bint thread_exists(int tid) nogil
     void name_thread(const char *name)
 
@@ -220,6 +280,18 @@ def sigint_handled(unsigned count):
     """The supervisor has acted on `count` of them."""
     global sigints_handled
     sigints_handled = count
+    ask_for_handlers(count)
+
+
+def sigint_wakes_main_thread(bint more):
+    """Have the main thread look for signals, if it may not have done so since the
+    last SIGINT that was acted on: on its way into a wait it may have missed it.
+    False if it has, or is to be woken no more."""
+    if more and not reached(sigints_called_for, sigints_handled):
+        wake_main_thread()
+        return True
+    stop_waking()
+    return False
 
 
 def sigint_buried(unsigned count):
@@ -232,4 +304,5 @@ def sigint_forget():
     """In a forked child: the parent acts on its own."""
     global handlers_calling, handlers_ringing
     handlers_calling = handlers_ringing = 0
+    stop_waking()
     forget_sigints()

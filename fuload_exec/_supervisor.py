@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 # How often, while tasks are unfinished, it looks whether SIGINT still reaches us.
 _LOOK_SECONDS = 0.05
-# Then it looks whether its descriptors are still its own, should it not have heard.
+# After it, it looks whether its descriptors are still its own, should it not have heard.
 _LONGEST_WAIT = 60.0
+# How long, after a SIGINT, it sees to it that the main thread hears of it.
+_WAKING_SECONDS = 1.0
 
 # Every crew that there is, recruited or not: a forked child closes what it has
 # of them.
@@ -100,6 +102,7 @@ class Supervisor:
         self.looking = False
         self.mourned: deque[tuple[int, set[Worker]]] = deque()  # by count of SIGINTs: who is still to be reaped
         self.arriving_since: float | None = None
+        self.waking_until: float | None = None
         self.failures = 0
         self.thread: Thread | None = None
 
@@ -205,7 +208,7 @@ class Supervisor:
         """In milliseconds."""
         deadlines = [crew.deadline for crew in self.roster.members()]
         now = time.monotonic()
-        if self.looking or self.arriving_since is not None:
+        if self.looking or self.arriving_since is not None or self.waking_until is not None:
             deadlines.append(now + _LOOK_SECONDS)
         wait = min((due - now for due in deadlines if due is not None), default=_LONGEST_WAIT)
         # Rounded up: it is not to look in vain shortly before.
@@ -242,6 +245,7 @@ class Supervisor:
         finally:
             self.mourned.append((count, ending))
             _core.sigint_handled(count)
+            self.waking_until = now + _WAKING_SECONDS
             self.roster.wake()
 
     def _look_for_mourned(self) -> None:
@@ -251,10 +255,19 @@ class Supervisor:
             _core.sigint_buried(self.mourned.popleft()[0])
             self.roster.wake()
 
+    def _wake_main_thread(self, now: float) -> None:
+        """Python's handlers run between bytecodes: a main thread that was on its way
+        into a wait when the signal came sleeps on, and so does one whose signal came to
+        another thread. A wait that began before this look ends now. Some looks are
+        enough, and it may be waiting for something else since."""
+        if self.waking_until is not None and not _core.sigint_wakes_main_thread(now < self.waking_until):
+            self.waking_until = None
+
     def _look(self) -> None:
         """SIGINT, deadlines, and whether a handler of the user's took SIGINT from us."""
         self._answer_interrupt()
         now = time.monotonic()
+        self._wake_main_thread(now)
         crews = self.roster.members()
         for crew in crews:
             deadline = crew.deadline

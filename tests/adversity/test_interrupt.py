@@ -103,6 +103,67 @@ def test_ctrl_c_again_and_again(program, ending):
     p.all_gone()
 
 
+WAITS_DEAF = """
+executor = FuloadExecutor(1)
+future = executor.submit(libc.usleep, 90_000_000)
+until(future.running)
+lock = threading.Lock()
+lock.acquire()
+
+def interrupt():
+    time.sleep(0.1)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    time.sleep(90)
+
+threading.Thread(target=interrupt, daemon=True).start()
+"""
+
+
+def test_a_sigint_that_does_not_end_the_wait(program):
+    """Python looks for signals between bytecodes: a main thread that looked a moment
+    ago sleeps on. So it is when the signal comes to another thread."""
+    p = program(
+        WAITS_DEAF
+        + """
+try:
+    lock.acquire()
+except KeyboardInterrupt:
+    report(cancelled=future.cancelled())
+    executor.shutdown()
+"""
+    )
+    assert p.expect("cancelled")
+    assert p.exit() == 0, p.errors()
+
+
+@pytest.mark.parametrize("handler", ["the default", "the user's"])
+def test_one_sigint_is_one_interrupt(program, handler):
+    """Whatever the main thread waits for afterwards."""
+    p = program(
+        """
+called = 0
+def handler(number, frame):
+    global called
+    called += 1
+    raise KeyboardInterrupt
+"""
+        + ("signal.signal(signal.SIGINT, handler)\n" if handler == "the user's" else "called = 1\n")
+        + WAITS_DEAF
+        + """
+try:
+    lock.acquire()
+except KeyboardInterrupt:
+    again = lock.acquire(timeout=1.5)
+    time.sleep(0.2)
+    report(again=again, called=called, after=executor.submit(libc.abs, -1).result(timeout=20))
+    executor.shutdown()
+"""
+    )
+    assert p.expect("again") is False
+    assert p.reports()["called"] == p.reports()["after"] == 1
+    assert p.exit() == 0, p.errors()
+
+
 AFTERWARDS = """
 def afterwards():
     done, pending = wait(futures, timeout=20)
@@ -122,11 +183,12 @@ def afterwards():
         else:
             states["failed"].append(repr(future.exception()))
     report(states=states, all=len(futures))
-    report(callbacks=called == len(futures))
+    until(lambda: called >= len(futures))  # the collector calls them, after who waits is told
     again = [executor.submit(libc.abs, -i).result(timeout=20) for i in range(100)]
     again += [executor.submit(zoo.square, i).result(timeout=20) for i in range(100)]
     report(again=again == [*range(100), *(i * i for i in range(100))])
     executor.shutdown()
+    report(callbacks=called == len(futures))
     report(left=executor.worker_pids, handler=signal.getsignal(signal.SIGINT).__name__)
 
 called = 0
