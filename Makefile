@@ -32,7 +32,7 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/clang-format --dry-run -Werror csrc/*/*.[ch] fuload_exec/include/fuload.h
-	$(VENV)/bin/cython-lint cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/cython-lint cysrc/*.pyx cysrc/*.pxi cysrc/*.pxd
 	$(VENV)/bin/codespell fuload_exec tests benchmarks examples docs csrc cysrc *.md
 
 format: $(VENV)/.lint
