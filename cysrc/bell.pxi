@@ -33,6 +33,10 @@ cdef void rest(void *context, int most_ms) noexcept nogil:
     """The collector's sleep."""
     cdef Bell *bell = <Bell *>context
     cdef pollfd p[2]
+    # Whoever has the numbers by now may never be ready.
+    if not is_ours(bell.registry, bell.fd):
+        bell.lost = True
+        return
     p[0].fd = bell.fd
     p[0].events = POLLIN
     # Hangs up when somebody closes all descriptors.
@@ -57,9 +61,9 @@ cdef void drop_newborn(Pool pool, uint32_t index) noexcept:
     """The pidfd of a worker that could not be registered, or in a forked child was
     not yet. Nobody else starts or ends workers meanwhile."""
     cdef fl_seat *seat = &pool.parent.seats[index]
-    if seat.newborn >= 0:
+    if seat.newborn >= 0 and is_pidfd(seat.newborn):
         close(seat.newborn)
-        seat.newborn = -1
+    seat.newborn = -1
 
 
 cdef void drop_pidfds(Pool pool) noexcept:

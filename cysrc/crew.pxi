@@ -47,14 +47,20 @@ cpdef bint worker_attached(Pool pool, uint32_t index) noexcept:
 
 
 def worker_started(Pool pool, uint32_t index, int pid, int pidfd):
+    """It is known from now on. False if somebody has closed its pidfd meanwhile."""
     pool.parent.seats[index].pid = <uint32_t>pid
     fl_store(&pool.region.pids[index], <uint64_t>pid)
+    if not is_pidfd(pidfd):
+        pool.parent.seats[index].newborn = -1
+        (<Registry>pool.registry).lose()
+        return False
     (<Registry>pool.registry).enrol(pidfd, 0)
     pool.bell.pidfds[index] = pidfd
     pool.parent.seats[index].newborn = -1
     # It may have gone to sleep and been called before it could be signalled.
     if fl_state_of(fl_load(&pool.region.states[index])) == FL_CALLED:
         ring_pidfd(pool.bell.registry, pidfd, pool.bell.alarm)
+    return True
 
 
 def worker_not_started(Pool pool, uint32_t index, why):

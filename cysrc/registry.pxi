@@ -76,6 +76,13 @@ cdef extern from *:
                 return 0;
         return 1;
     }
+
+    /* Of a worker that is not registered yet: is the number a pidfd at all? */
+    static int is_pidfd(int fd)
+    {
+        return syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) == 0 || errno != EBADF;
+    }
+
     /* SIGUSR1 to a worker, through the pidfd of its process; by the alarm where
      * signals are refused: it or this process has changed its user, a sandbox. */
     static int ring_pidfd(int registry, int pidfd, int alarm)
@@ -89,9 +96,12 @@ cdef extern from *:
     static int registry_poll(int registry, int far, int timeout)
     {
         /* poll() holds the files that it waits for. When the near end is closed,
-         * the far one hangs up, even if its own number is gone. */
+         * the far one hangs up, even if its own number is gone. But first: whoever
+         * has the numbers by now may never be ready. */
         struct pollfd p[2] = {{.fd = far, .events = POLLIN}, {.fd = registry, .events = POLLIN}};
 
+        if (!is_ours(registry, far))
+            return -1;
         if (poll(p, 2, timeout) < 0)
             return errno == EINTR ? 0 : -1;
         return (p[0].revents | p[1].revents) & (POLLNVAL | POLLERR | POLLHUP) ? -1 : 0;
@@ -123,13 +133,15 @@ cdef extern from *:
     }
     """
     ctypedef struct file_id:
-        pass
+        uint64_t device
+        uint64_t inode
     void file_id_of(int fd, file_id *file) nogil
     bint is_file(int fd, const file_id *file) nogil
     int registry_enrol(int registry, int operation, int fd, unsigned int events) nogil
     bint is_ours(int registry, int fd) nogil
     bint release_ours(int registry, int fd, bint here) nogil
     bint ring_alarm(int registry, int alarm) nogil
+    bint is_pidfd(int fd) nogil
     bint ring_pidfd(int registry, int pidfd, int alarm) nogil
     int registry_poll(int registry, int far, int timeout) nogil
     int registry_ready(int registry, int *fds, int room) nogil
@@ -140,6 +152,15 @@ cdef extern from *:
     int shutdown(int fd, int how)
     int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN
     int SHUT_RDWR, AF_UNIX, SOCK_STREAM, SOCK_CLOEXEC, SOCK_NONBLOCK
+
+
+def close_file(int fd, uint64_t device, uint64_t inode):
+    """Close this number if it still is that file. Not from Python: os.close() lets
+    other threads run first, and one may give the number to another file."""
+    cdef file_id file
+    file.device, file.inode = device, inode
+    if is_file(fd, &file):
+        close(fd)
 
 
 cdef object the_registry = lambda: None  # a weak reference

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 
 from . import _core, _errors, _supervisor
-from ._descriptors import Lender
+from ._lender import Lender
 from ._process import Worker, environment, error_file, free_descriptors, headroom
 
 _INTERRUPT_GRACE = 0.1
@@ -279,8 +279,8 @@ class Crew:
         if worker.errors >= 0:
             self.attaching[index] = time.monotonic() + _ATTACH_GRACE
         try:
-            _core.worker_started(self.pool, index, worker.pid, worker.pidfd)
-            self.supervisor.watch(worker.pidfd, lambda: self._on_death(index))
+            if _core.worker_started(self.pool, index, worker.pid, worker.pidfd):
+                self.supervisor.watch(worker.pidfd, lambda: self._on_death(index))
         except OSError:
             # Its end cannot be seen, and it may have begun a task: it is ended
             # here, and buried like one that died.

@@ -10,7 +10,8 @@ import sys
 import types
 from typing import Any
 
-from ._descriptors import Descriptor, Lender
+from ._descriptors import Descriptor
+from ._lender import Lender
 from ._pickling import by_value_pickler, ctypes_reduced, dispatch_table, look_at_reducers, must_be_by_value
 
 __all__ = ["interpreter", "original_directory", "process_data", "dump_for_workers"]

@@ -8,8 +8,8 @@ import os
 import resource
 import signal
 
-from . import _errors
-from ._descriptors import file_of
+from . import _core, _errors
+from ._lender import file_of
 
 _QUOTED_LINES = 5
 _HEADROOM = 32  # descriptors that are left to the program, or an eighth of what it may have
@@ -73,8 +73,8 @@ class Worker:
             pass
 
     def close(self) -> None:
-        if self.errors >= 0 and file_of(self.errors) == self.errors_file:
-            os.close(self.errors)
+        if self.errors >= 0:
+            _core.close_file(self.errors, *self.errors_file)
         self.errors = -1
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ._descriptors import Lender
+from ._lender import Lender
 
 
 class PythonSetup:

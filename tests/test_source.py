@@ -19,6 +19,7 @@ PYTHON_ORDER = [
     "_foreign",
     "_pickling",
     "_descriptors",
+    "_lender",
     "_inheritance",
     "_toolchain",
     "_parameters",

@@ -241,7 +241,7 @@ def failing_twice(pool, index, pid, pidfd):
     if len(unregistered) < 2:
         unregistered.append(pid)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    worker_started(pool, index, pid, pidfd)
+    return worker_started(pool, index, pid, pidfd)
 _core.worker_started = failing_twice
 with FuloadExecutor(4, max_retries=5) as executor:
     futures = [executor.submit(libc.usleep, 10_000) for _ in range(20)]
