@@ -147,3 +147,43 @@ def test_any_single_one_is_closed(program):
     p = program(ONE)
     assert p.exit(90) == 0, p.errors()
     assert p.reports()["bad"] == [] and p.reports()["which"] > 5, p.reports()
+
+
+@pytest.mark.parametrize("theirs", ["file", "pipe"])
+def test_a_new_workers_descriptor_is_replaced_before_it_is_known(program, theirs):
+    p = program(f"""
+import logging
+from concurrent.futures.process import BrokenProcessPool
+from fuload_exec import _core
+logging.disable()
+if {theirs == "file"}:
+    theirs = os.open(FOLDER + "/theirs", os.O_RDWR | os.O_CREAT)
+else:
+    _, theirs = os.pipe()
+numbers, pids, start_workers = [], [], _core.start_workers
+
+def start_and_replace(*arguments):
+    started, failure = start_workers(*arguments)
+    for pid, pidfd in started:
+        pids.append(pid)
+        numbers.append(os.dup2(theirs, pidfd))
+    return started, failure
+
+_core.start_workers = start_and_replace
+executor = FuloadExecutor(2)
+try:
+    while True:  # the worker may serve until it is known
+        executor.submit(libc.abs, 1).result(timeout=20)
+except BrokenProcessPool as error:
+    report(error=str(error))
+until(lambda: not any(os.path.exists(f"/proc/{{pid}}") for pid in pids))
+executor.shutdown()
+report(replaced=len(numbers), theirs=all(os.path.sameopenfile(fd, theirs) for fd in numbers))
+_core.start_workers = start_workers
+with FuloadExecutor(1) as later:
+    report(later=later.submit(libc.abs, -4).result(timeout=20))
+""")
+    assert p.exit() == 0, p.errors()
+    found = p.reports()
+    assert "somebody has closed descriptors" in found["error"]
+    assert found["replaced"] > 0 and found["theirs"] and found["later"] == 4
