@@ -198,10 +198,13 @@ executor.submit(libc.memset, bytes(30_000_000), 0, 0).result(timeout=20)
 assert os.stat(region).st_blocks * 512 >= 30_000_000
 inode = str(os.stat(region).st_ino)
 readable, writable = os.pipe()
+forked, lives = os.pipe()
 pid = os.fork()
 if not pid:
+    os.write(lives, b"x")  # what runs in a child first has run
     os.read(readable, 1)
     os._exit(0)
+os.read(forked, 1)
 executor.shutdown()
 holders = []
 for process in ("self", str(pid)):
