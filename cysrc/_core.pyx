@@ -55,13 +55,12 @@ import threading
 import weakref
 from _pickle import dumps as pickle_dumps, loads as pickle_loads
 from _thread import allocate_lock, get_ident, start_new_thread
-from concurrent.futures import CancelledError, InvalidStateError
+from concurrent.futures import BrokenExecutor, CancelledError, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import LOGGER as LOGGER
-from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from types import FunctionType as _FunctionType, GenericAlias
 
-from . import _errors, _pickling as pickling
+from . import _pickling as pickling, _refusals
 from ._glance import glance
 
 cdef extern from "Python.h":
@@ -80,6 +79,7 @@ cdef class Pool
 cdef class CoreFuture
 cdef class Submitter
 
+include "errors.pxi"
 include "memory.pxi"
 include "registry.pxi"
 include "bell.pxi"

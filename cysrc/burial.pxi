@@ -43,7 +43,7 @@ cdef int judge(Pool pool, uint64_t done, object exitcode) except -1:
     pool.counts.deaths_in_a_row += 1
     if pool.counts.deaths_in_a_row >= 5:
         break_pool(pool, f"{pool.counts.deaths_in_a_row} workers in a row died before they finished a task "
-                   f"(the last one {_errors._describe_exit(exitcode)})", None)
+                   f"(the last one {_refusals.describe_exit(exitcode)})", None)
     return 0
 
 

@@ -183,7 +183,7 @@ cdef uint32_t append_description(Pool pool, bytes text) except 0:
     at = <char *>mmap(NULL, pool.catalogue.descriptions_end - start + size, PROT_READ | PROT_WRITE, MAP_SHARED,
                       pool.region.fd, <long>start)
     if at == <char *>MAP_FAILED:
-        raise _errors.refused(f"mmap of {size} bytes for a description", errno)
+        raise _refusals.refused(f"mmap of {size} bytes for a description", errno)
     memcpy(at + (pool.catalogue.descriptions_end - start), PyBytes_AS_STRING(text), size)
     munmap(at, pool.catalogue.descriptions_end - start + size)
     pool.region.functions[number].at = pool.catalogue.descriptions_end

@@ -136,7 +136,7 @@ cdef int fail_at_once(CoreFuture future, Pool pool, object error) except -1:
     import traceback
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     error.__traceback__ = error.__context__ = None
-    error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+    error.__cause__ = remote_traceback(f'\n"""\n{text}"""')
     future.outcome = HAS_EXCEPTION
     future._value = error
     future.status = FINISHED

@@ -107,14 +107,14 @@ cpdef int high_descriptor(int fd, str call) except -1:
     has made it, and may have failed; on an error it is closed."""
     cdef int high, number
     if fd < 0:
-        raise _errors.refused(call, errno)
+        raise _refusals.refused(call, errno)
     if fd > 2:
         return fd
     high = fcntl(fd, F_DUPFD_CLOEXEC, 3)
     number = errno
     close(fd)
     if high < 0:
-        raise _errors.refused("fcntl", number)
+        raise _refusals.refused("fcntl", number)
     return high
 
 
@@ -158,9 +158,9 @@ cdef uint64_t size_region(int fd, fl_plan *plan, uint32_t workers, uint32_t slot
         if number != EFBIG or limits[0] == limits[1]:
             break
     if number:
-        raise _errors.refused(f"ftruncate of the pool's memory ({plan.total_size} bytes of address space)", number)
+        raise _refusals.refused(f"ftruncate of the pool's memory ({plan.total_size} bytes of address space)", number)
     if fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0:
-        raise _errors.refused("fcntl(F_ADD_SEALS)", errno)
+        raise _refusals.refused("fcntl(F_ADD_SEALS)", errno)
     return most
 
 
@@ -168,12 +168,12 @@ cdef int map_region(fl_region *r, int fd, fl_plan *plan) except -1:
     cdef int number
     cdef void *base = mmap(NULL, plan.base_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
     if base == MAP_FAILED:
-        raise _errors.refused(f"mmap of the pool's memory ({plan.base_size} bytes)", errno)
+        raise _refusals.refused(f"mmap of the pool's memory ({plan.base_size} bytes)", errno)
     # A forked child of the parent must not reach into the pool.
     if madvise(base, plan.base_size, MADV_DONTFORK) != 0:
         number = errno
         munmap(base, plan.base_size)
-        raise _errors.refused("madvise(MADV_DONTFORK)", number)
+        raise _refusals.refused("madvise(MADV_DONTFORK)", number)
     madvise(base, plan.base_size, MADV_DONTDUMP)
     memcpy(base, plan, sizeof(plan[0]))
     fl_region_bind(r, fd, base, plan)

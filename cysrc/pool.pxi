@@ -206,7 +206,7 @@ cdef class Pool:
             self.bell.lost = True
             if self.registry != NULL:
                 (<Registry>self.registry).lose()
-            raise BrokenProcessPool(_errors.LOST_DESCRIPTORS)
+            raise error_class("BrokenProcessPool")(_refusals.LOST_DESCRIPTORS)
         return 0
 
     @property

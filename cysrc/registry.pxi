@@ -194,7 +194,7 @@ cdef class Registry:
         self.forks = forks_so_far
         self.epoll = high_descriptor(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")
         if socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0:
-            raise _errors.refused("socketpair", errno)
+            raise _refusals.refused("socketpair", errno)
         self.near, self.far = pair[0], pair[1]
         try:
             self.near = -1
@@ -230,7 +230,7 @@ cdef class Registry:
     cdef int enrol(self, int fd, unsigned int events) except -1:
         if registry_enrol(self.epoll, EPOLL_CTL_ADD, fd, events) != 0 and \
                 (errno != EEXIST or registry_enrol(self.epoll, EPOLL_CTL_MOD, fd, events) != 0):
-            raise _errors.refused("epoll_ctl", errno)
+            raise _refusals.refused("epoll_ctl", errno)
         return 0
 
     def watch(self, int fd):

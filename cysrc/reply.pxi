@@ -1,7 +1,7 @@
 # What a native call returned, out of the reply and into the caller's buffers.
 
 cdef object not_a_pickle():
-    return _errors.SlotCorrupted("a reply's pickle does not fit into the reply")
+    return error_class("SlotCorrupted")("a reply's pickle does not fit into the reply")
 
 
 cdef object copy_pickle(char *at, uint64_t size):
@@ -26,7 +26,7 @@ cdef object copy_pickle(char *at, uint64_t size):
 
 
 cdef object wrong_result(Callable c):
-    return _errors.SlotCorrupted(f"a reply to {c.name}() does not hold what the call was to return")
+    return error_class("SlotCorrupted")(f"a reply to {c.name}() does not hold what the call was to return")
 
 
 cdef int check_returned(CoreFuture future) except -1:
@@ -99,7 +99,7 @@ cdef int take_reply(Pool pool, CoreFuture future, fl_reply *reply, uint32_t slot
         copy_returned(future, at, size)
     elif future.kind == FL_REPLY_BYTES and future.count and future.views is not None:
         if <uint64_t>future.views.view[0].len != size:
-            raise _errors.SlotCorrupted("the results of a map are not as many as the calls")
+            raise error_class("SlotCorrupted")("the results of a map are not as many as the calls")
         fl_copy(future.views.view[0].buf, at, size)
     else:
         future._value = copied_bytes(at, size)
@@ -118,7 +118,7 @@ cdef int end_with_reply(Pool pool, CoreFuture future, uint32_t slot, uint32_t ow
         take_reply(pool, future, reply, slot)
     except Exception as error:
         try:
-            if type(error) is _errors.SlotCorrupted:
+            if type(error) is error_class("SlotCorrupted"):
                 end_worker_of(pool, slot, owner)
             else:
                 free_slot(pool, slot)

@@ -111,13 +111,13 @@ cdef object unpack_reply(CoreFuture f):
     if f.outcome == HAS_CRASH:
         exitcode = <int32_t>f.code if f.scalar else None
         request, why = f._value
-        crash = _errors.WorkerCrashed(f.pid, exitcode, describe_task(f.callable, request, f.count), why)
+        crash = error_class("WorkerCrashed")(f.pid, exitcode, describe_task(f.callable, request, f.count), why)
         # As in Python 3.15's pool, in its words.
-        crash.__cause__ = _RemoteTraceback(f"\n'''\nProcess {f.pid} terminated abruptly with exit code "
+        crash.__cause__ = remote_traceback(f"\n'''\nProcess {f.pid} terminated abruptly with exit code "
                                            f"{exitcode}\n'''")
         raise _Raised(crash)
     if f.outcome == HAS_TIMEOUT:
-        raise _Raised(_errors.TaskTimeout(
+        raise _Raised(error_class("TaskTimeout")(
             f"{describe_task(f.callable, f._value, f.count)} ran longer than {f.limit_ns / 1e9:g} s; "
             f"its worker {f.pid} was killed"))
     if kind == FL_REPLY_NONE:
@@ -137,7 +137,7 @@ cdef object unpack_reply(CoreFuture f):
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            raise _errors.UnpickleError(f"the result of {f.callable.name}() cannot be rebuilt in this process: "
+            raise error_class("UnpickleError")(f"the result of {f.callable.name}() cannot be rebuilt in this process: "
                                         f"{type(error).__name__}: {error}") from error
     if kind == FL_REPLY_RAISED or kind == FL_REPLY_NOT_REBUILT:
         raise _Raised(remote_exception(f, kind == FL_REPLY_NOT_REBUILT))
@@ -149,23 +149,23 @@ cdef object unpack_reply(CoreFuture f):
         f.scalar = 1  # not a null pointer
         return native_value(f)
     if kind == FL_REPLY_STATUS:
-        raise _Raised(_errors.NativeTaskError(f.code, (f._value or b"").decode("utf-8", "replace")))
+        raise _Raised(error_class("NativeTaskError")(f.code, (f._value or b"").decode("utf-8", "replace")))
     if kind == FL_REPLY_NO_LIBRARY:
-        raise _Raised(_errors.LibraryLoadError((f._value or b"").decode("utf-8", "replace")))
+        raise _Raised(error_class("LibraryLoadError")((f._value or b"").decode("utf-8", "replace")))
     if kind == FL_REPLY_REFUSED:
         raise _Raised(RuntimeError((f._value or b"").decode("utf-8", "replace")))
     if kind == FL_REPLY_TOO_LARGE:
         raise _Raised(f._value)
     if kind == FL_REPLY_NO_REQUEST or kind == FL_REPLY_NO_ROOM:
-        raise _Raised(_errors.refused(f"{f.callable.name}(): mmap of {f.scalar} bytes in the worker, for the "
+        raise _Raised(_refusals.refused(f"{f.callable.name}(): mmap of {f.scalar} bytes in the worker, for the "
                                       f"{'arguments' if kind == FL_REPLY_NO_REQUEST else 'result'}", f.code))
-    raise _Raised(_errors.SlotCorrupted(f"a reply of the unknown kind {kind} to {f.callable.name}()"))
+    raise _Raised(error_class("SlotCorrupted")(f"a reply of the unknown kind {kind} to {f.callable.name}()"))
 
 
 cdef object remote_exception(CoreFuture f, bint not_rebuilt):
     error = rebuilt(load_pickle(f._value, None), f.callable.name, f.callable.main)
     if not_rebuilt:
-        outer = _errors.UnpickleError(f"the arguments of {f.callable.name}() cannot be rebuilt in the worker: "
+        outer = error_class("UnpickleError")(f"the arguments of {f.callable.name}() cannot be rebuilt in the worker: "
                                       f"{type(error).__name__}: {error}{pickling.advice_on_main(error)}")
         outer.__cause__ = error
         if type(error) is RuntimeError and "__main__" in str(error):
@@ -177,7 +177,7 @@ cdef object remote_exception(CoreFuture f, bint not_rebuilt):
 cdef object rebuilt(object packed, str name, object main):
     """The worker's exception with the worker's traceback as its cause."""
     data, text, said = packed
-    cause = _RemoteTraceback(f'\n"""\n{text}"""')
+    cause = remote_traceback(f'\n"""\n{text}"""')
     try:
         error = load_pickle((data, None), main)
         if not isinstance(error, BaseException):
@@ -185,7 +185,7 @@ cdef object rebuilt(object packed, str name, object main):
     except BaseException as failure:
         if isinstance(failure, KeyboardInterrupt):
             raise
-        unknown = _errors.UnpickleError(f"{name}() raised {said}; this exception cannot be rebuilt in this process: "
+        unknown = error_class("UnpickleError")(f"{name}() raised {said}; this exception cannot be rebuilt in this process: "
                                         f"{type(failure).__name__}: {failure}")
         unknown.__cause__ = failure
         # What went wrong in the worker is told all the same.
@@ -284,7 +284,7 @@ cdef list map_results(CoreFuture f):
     if c.result_code == FL_VOID:
         return [None] * <Py_ssize_t>f.count
     if <uint64_t>len(data) != size * f.count:
-        raise _errors.SlotCorrupted(f"the results of {c.name}() are not as many as the calls")
+        raise error_class("SlotCorrupted")(f"the results of {c.name}() are not as many as the calls")
     if c.result_code == FL_F64 and c.convert is None:
         doubles = <double *>PyBytes_AS_STRING(data)
         return [doubles[k] for k in range(<Py_ssize_t>f.count)]

@@ -5,10 +5,10 @@ cdef object break_pool(Pool pool, str reason, object text, object kind=None):
     """No task of this pool can be run any more, as in the standard library."""
     cdef CoreFuture future
     if kind is None:
-        kind = BrokenProcessPool
+        kind = error_class("BrokenProcessPool")
     error = kind(reason)
     if text:
-        error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+        error.__cause__ = remote_traceback(f'\n"""\n{text}"""')
     if pool.broken is None:
         pool.broken = error
     for future in withdraw_all(pool, True):
@@ -35,7 +35,7 @@ cdef int setup_failed(Pool pool, CoreFuture future) except -1:
         try:
             error = break_pool(pool, reason, text)
         finally:
-            settle(future, HAS_EXCEPTION, error or BrokenProcessPool(reason))
+            settle(future, HAS_EXCEPTION, error or error_class("BrokenProcessPool")(reason))
     return 0
 
 
@@ -47,7 +47,7 @@ cdef bint intact(Pool pool) except -1:
     if pool.broken is None:
         break_pool(pool, "the pool's memory was destroyed: its file holds zeros or something else where "
                    "its header stood (has a task written to it, or punched a hole into it?)", None,
-                   _errors.SlotCorrupted)
+                   error_class("SlotCorrupted"))
     return False
 
 
@@ -69,11 +69,11 @@ cdef int corrupted(Pool pool, uint32_t slot, uint64_t word) except -1:
     cdef CoreFuture future = <CoreFuture>pool.futures[slot]
     cdef fl_slot *s = fl_slot_at(&pool.region, slot)
     cdef uint32_t owner = fl_slots_runner(&pool.parent, slot, word)
-    error = _errors.SlotCorrupted(
+    error = error_class("SlotCorrupted")(
         f"slot {slot} of {future.callable.name}() holds what no worker can have written "
         f"(word {word:#018x}, reply kind {s.reply_kind}, reply size {s.reply_size})")
     if pool.abandoned is not None:  # its worker was ended, and nobody buries it
-        error = BrokenProcessPool(pool.abandoned)
+        error = error_class("BrokenProcessPool")(pool.abandoned)
     pool.futures[slot] = NULL
     future.slot = -1
     try:

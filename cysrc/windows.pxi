@@ -21,8 +21,8 @@ cdef struct Payload:
 cdef object too_large(Pool pool, str what, uint64_t size):
     """A PayloadTooLarge."""
     if size > pool.payload.asked or not pool.payload.file_limit:
-        return _errors.PayloadTooLarge(f"{what} has {size} bytes, max_payload is {pool.payload.asked}")
-    return _errors.PayloadTooLarge(
+        return error_class("PayloadTooLarge")(f"{what} has {size} bytes, max_payload is {pool.payload.asked}")
+    return error_class("PayloadTooLarge")(
         f"{what} has {size} bytes; a file of this process may have {pool.payload.file_limit} (RLIMIT_FSIZE, ulimit -f), so the "
         f"pool has room for payloads of {pool.payload.most}: raise that limit, or use fewer max_workers or slots")
 
@@ -66,7 +66,7 @@ cdef char *map_window(Pool pool, uint32_t slot, fl_half half, uint64_t size) exc
         at = fl_window_map(&pool.region, m, slot, half, size)
     if at == NULL:
         number = errno
-        raise _errors.refused(f"mmap of {size} bytes for a {'request' if half == FL_REQUEST else 'reply'}", number)
+        raise _refusals.refused(f"mmap of {size} bytes for a {'request' if half == FL_REQUEST else 'reply'}", number)
     warm_up(pool, slot, half, size)
     return at
 

@@ -7,13 +7,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._map import cancel, chunk_sizes, count_of
 from ._native import NativeFunction
 
+TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._future import FuloadFuture
 
 __all__ = ["NativeMap", "check_iterables", "map_array"]

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterable
 
-from . import _core, _errors, _supervisor
+from . import _core, _refusals, _supervisor
 from ._lender import Lender
 from ._process import Worker, environment, error_file, free_descriptors, headroom
 
@@ -223,7 +223,7 @@ class Crew:
         try:
             room = self._room(len(indexes))
             if room <= 0:
-                raise _errors.refused("more workers", errno.EMFILE)
+                raise _refusals.refused("more workers", errno.EMFILE)
             started, failure = self._start_some(indexes[:room])
             if failure is not None:
                 raise failure
@@ -262,7 +262,7 @@ class Crew:
                 places,
             )
             if failed is not None:
-                failure = _errors.refused(failed[1], failed[0])
+                failure = _refusals.refused(failed[1], failed[0])
         finally:
             for number, (_, _, errors, real) in enumerate(places):
                 if real >= 0:
@@ -380,7 +380,7 @@ class Crew:
         if worker.late:
             said = f"did not start within {_INTERPRETER_GRACE:g} seconds: is it a Python interpreter?"
         else:
-            said = f"ended {_errors._describe_exit(exitcode)} before it had started as a Python interpreter"
+            said = f"ended {_refusals.describe_exit(exitcode)} before it had started as a Python interpreter"
         refuse = False
         if self.failed_interpreters >= 0 and (worker.late or exitcode is None or exitcode >= 0):
             self.failed_interpreters += 1
@@ -410,7 +410,7 @@ class Crew:
         if late:
             said = f"did not attach within {_ATTACH_GRACE:g} seconds: is it a program that calls fuload_worker_main?"
         else:
-            said = f"ended {_errors._describe_exit(exitcode)} before it had attached"
+            said = f"ended {_refusals.describe_exit(exitcode)} before it had attached"
         return f"the worker program {program!r} {said}{worker.last_words()}"
 
     def _send_all(self, number: int) -> None:

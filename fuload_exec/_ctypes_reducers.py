@@ -7,7 +7,10 @@ import copyreg
 import ctypes
 import os
 from _ctypes import CFuncPtr
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["made_again", "reduced", "register_ctypes_reducers", "taken_apart"]
 

@@ -9,8 +9,6 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _core
 from . import _parameters as parameters
@@ -26,16 +24,18 @@ from ._python_setup import PythonSetup
 from ._stats import PoolStats, WorkerStats
 from ._toolchain import worker_program
 
+TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from _ctypes import CFuncPtr
     from multiprocessing.context import BaseContext
+    from types import EllipsisType
+    from typing import Any, TypeVar
 
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import TypeVarTuple, Unpack
 
+    T = TypeVar("T")
     Ts = TypeVarTuple("Ts")
-
-T = TypeVar("T")
 
 __all__ = ["FuloadExecutor", "OptionsView"]
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TypeVar
 
 from ._core import CoreFuture
 
 __all__ = ["FuloadFuture"]
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+else:
+    T = None
 
 
 class FuloadFuture(CoreFuture[T], Future[T]):

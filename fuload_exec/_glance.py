@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 from _pickle import Unpickler
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["glance"]
 

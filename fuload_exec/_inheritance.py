@@ -8,11 +8,15 @@ import os
 import pickle
 import sys
 import types
-from typing import Any
 
 from ._descriptors import Descriptor
-from ._lender import Lender
 from ._pickling import by_value_pickler, ctypes_reduced, dispatch_table, look_at_reducers, must_be_by_value
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._lender import Lender
 
 __all__ = ["interpreter", "original_directory", "process_data", "dump_for_workers"]
 

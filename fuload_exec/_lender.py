@@ -6,7 +6,7 @@ import _socket
 import itertools
 import os
 
-from . import _core, _errors
+from . import _core, _refusals
 from ._descriptors import ROOM, TRACKER, Address, received_in, send
 
 # Device and inode.
@@ -42,7 +42,7 @@ class Lender:
         try:
             self.ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         except OSError as error:
-            raise _errors.refused("socketpair", error.errno or 0) from None
+            raise _refusals.refused("socketpair", error.errno or 0) from None
         self.ends = (_above_standard_streams(self.ends[0]), self.ends[1])
         self.ends = (self.ends[0], _above_standard_streams(self.ends[1]))
         self.ends[0].setblocking(False)  # whatever socket.setdefaulttimeout() says

@@ -8,7 +8,10 @@ from _pickle import PicklingError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["cancel", "chunk_sizes", "count_of", "map_calls"]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core
 from ._ctypes_reducers import made_again, taken_apart
-from ._errors import LibraryLoadError
-from ._plugin import run_task
 
+TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from _ctypes import CFuncPtr, _CDataType
+    from typing import Any, Protocol
 
     from typing_extensions import Buffer
 
@@ -146,6 +145,8 @@ class NativeFunction:
             try:
                 function = getattr(ctypes.CDLL(self.library, use_errno=self.use_errno), self.name)
             except (OSError, AttributeError) as error:
+                from ._errors import LibraryLoadError
+
                 raise LibraryLoadError(str(error)) from None
             function.argtypes = list(self.argtypes)
             function.restype = self.restype
@@ -212,6 +213,8 @@ class NativeTask:
                 f"{self.name}() is a task of a worker program: it can be submitted to a pool with "
                 f"that program, not called in this process"
             )
+        from ._plugin import run_task
+
         return run_task(self.library, self.name, data)
 
     def __fuload_describe__(self, pool: _core.Pool) -> object:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from ._core import MOST_WORKERS
+
+TYPE_CHECKING = False  # typing itself is slow to import
+if TYPE_CHECKING:
+    from typing import Any
 
 MOST_PAYLOAD = 1 << 46
 MOST_RETRIES = 1_000_000
 MOST_TASKS = 1 << 60
 MOST_SECONDS = 1e9
+
+_CGROUPS = "/sys/fs/cgroup"
 
 
 def whole_number(name: str, value: Any, least: int, most: int, none: str = "") -> int:
@@ -174,7 +177,9 @@ def worker_command(value: Any) -> list[str]:
         raise TypeError(f"worker must be None, a path or a sequence of str (argv), not empty, got {value!r}")
     if any("\0" in part for part in command):
         raise ValueError(f"worker must be None or hold no null characters, got {value!r}")
-    found = shutil.which(command[0])
+    from shutil import which
+
+    found = which(command[0])
     if found is None:
         raise ValueError(f"worker must be None or name a program that can be executed, got {value!r}")
     return [os.path.abspath(found), *command[1:]]
@@ -195,35 +200,39 @@ def _cgroup_quota() -> float | None:
     """CPUs that the tightest cgroup above this process allows, or None."""
     quotas = []
     try:
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in _text("/proc/self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":
-                quotas += _quotas_v2(Path("/sys/fs/cgroup" + path))
+                quotas += _quotas_v2(os.path.normpath(_CGROUPS + path))
             elif "cpu" in controllers.split(","):
-                quotas += _quotas_v1(Path("/sys/fs/cgroup", controllers) / path.lstrip("/"))
+                quotas += _quotas_v1(os.path.join(_CGROUPS, controllers, path.lstrip("/")))
     except (OSError, ValueError):
         pass
     return min(quotas, default=None)
 
 
-def _quotas_v2(group: Path) -> list[float]:
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def _quotas_v2(group: str) -> list[float]:
     found = []
-    for place in (group, *group.parents):
-        if not place.is_relative_to("/sys/fs/cgroup"):
-            break
+    while group.startswith(_CGROUPS):
         try:
-            quota, period = (place / "cpu.max").read_text().split()
+            quota, period = _text(f"{group}/cpu.max").split()
+            if quota != "max":
+                found.append(int(quota) / int(period))
         except (OSError, ValueError):
-            continue
-        if quota != "max":
-            found.append(int(quota) / int(period))
+            pass
+        group = os.path.dirname(group)
     return found
 
 
-def _quotas_v1(group: Path) -> list[float]:
+def _quotas_v1(group: str) -> list[float]:
     try:
-        quota = int((group / "cpu.cfs_quota_us").read_text())
-        period = int((group / "cpu.cfs_period_us").read_text())
+        quota = int(_text(f"{group}/cpu.cfs_quota_us"))
+        period = int(_text(f"{group}/cpu.cfs_period_us"))
     except (OSError, ValueError):
         return []
     return [quota / period] if quota > 0 and period > 0 else []

@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 
-from . import _core, _errors
+from . import _core, _refusals
 from ._lender import file_of
 
 _QUOTED_LINES = 5
@@ -117,4 +117,4 @@ def error_file() -> tuple[int, int]:
     except OSError as error:
         if errors >= 0:
             os.close(errors)
-        raise _errors.refused("a file for standard error", error.errno or 0) from None
+        raise _refusals.refused("a file for standard error", error.errno or 0) from None

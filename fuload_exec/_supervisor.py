@@ -24,12 +24,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from . import _core, _errors
+from . import _core, _refusals
 from ._green import refuse_green_threads
 
+TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._crew import Crew
     from ._process import Worker
 
@@ -168,7 +170,7 @@ class Supervisor:
                 elif not registry.lost:
                     _core.say(_core.LOGGER.exception, "the supervisor goes on after an error")
             if registry.lost:
-                reason = _errors.LOST_DESCRIPTORS
+                reason = _refusals.LOST_DESCRIPTORS
         if reason:
             self._give_up(reason)
         del registry

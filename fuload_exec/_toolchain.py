@@ -4,13 +4,11 @@ command for plug-ins."""
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from pathlib import Path
 
 __all__ = ["compile_command", "configuration", "get_include", "worker_program"]
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = os.path.dirname(os.path.realpath(__file__))
 _CPLUSPLUS = {".cc", ".cpp", ".cxx", ".C", ".c++"}
 
 
@@ -21,12 +19,12 @@ def get_include() -> str:
     >>> os.path.exists(os.path.join(get_include(), "fuload.h"))
     True
     """
-    return str(_PACKAGE / "include")
+    return os.path.join(_PACKAGE, "include")
 
 
 def worker_program() -> str:
     """The bundled fuload-worker."""
-    return str(_PACKAGE / "bin" / "fuload-worker")
+    return os.path.join(_PACKAGE, "bin", "fuload-worker")
 
 
 def configuration(what: str) -> str:
@@ -36,14 +34,17 @@ def configuration(what: str) -> str:
     >>> configuration("includes") == "-I" + get_include()
     True
     """
+    import shlex
+
     includes = f"-I{shlex.quote(get_include())}"
     if what == "includes":
         return includes
     if what == "cflags":
         return f"{includes} -O2 -fPIC"
     if what == "libs":
-        others = (_PACKAGE / "lib" / "libraries").read_text()
-        return f"-L{shlex.quote(str(_PACKAGE / 'lib'))} -lfuload_worker {others}"
+        library = os.path.join(_PACKAGE, "lib")
+        with open(os.path.join(library, "libraries")) as others:
+            return f"-L{shlex.quote(library)} -lfuload_worker {others.read()}"
     raise ValueError(f"what must be 'cflags', 'includes' or 'libs', got {what!r}")
 
 
@@ -54,6 +55,8 @@ def compile_command(arguments: list[str]) -> list[str]:
     >>> "-shared" in compile_command(["tasks.c", "-o", "tasks.so"])
     True
     """
+    import shlex
+
     plus = any(os.path.splitext(a)[1] in _CPLUSPLUS for a in arguments)
     compiler = shlex.split(os.environ.get("CXX", "c++") if plus else os.environ.get("CC", "cc"))
     return [*compiler, "-O2", "-fPIC", "-shared", f"-I{get_include()}", *arguments]

@@ -3,8 +3,10 @@ workers inherit."""
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
+import pickle
 import signal
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from gates import pass_gate
 from stats_tasks import read_environment
 from support.waiting import is_alive, until
 
-from fuload_exec import FuloadExecutor, PoolStats
+from fuload_exec import FuloadExecutor, PoolStats, WorkerStats
 
 
 def command_name(pid: int) -> bytes:
@@ -41,6 +43,19 @@ def test_a_pool_without_tasks():
         )
         assert (stats.queued, stats.unfinished, stats.run_seconds, stats.wait_seconds) == (0, 0, 0, 0)
         assert executor.worker_pids == [] and executor.max_workers == 3
+
+
+def test_they_are_values():
+    one, other = WorkerStats(7, "busy", 3, 0.5, True), WorkerStats(7, "busy", 4, 0.5, python=True)
+    assert one == WorkerStats(pid=7, state="busy", tasks_done=3, run_seconds=0.5, python=True) != other
+    assert pickle.loads(pickle.dumps(one)) == copy.copy(one) == one and len({one, copy.deepcopy(one), other}) == 2
+    assert repr(one) == "WorkerStats(pid=7, state='busy', tasks_done=3, run_seconds=0.5, python=True)"
+    for change in (lambda: setattr(one, "state", "asleep"), lambda: delattr(one, "state")):
+        with pytest.raises(AttributeError):
+            change()
+    for wrong in ((7, "busy", 3, 0.5), (7, "busy", 3, 0.5, True, 1)):
+        with pytest.raises(TypeError, match="WorkerStats takes pid, state"):
+            WorkerStats(*wrong)
 
 
 def test_what_became_of_tasks(libm, libc, gate, open_gate):
