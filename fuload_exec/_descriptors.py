@@ -14,6 +14,7 @@ import os
 import sys
 
 TRACKER = b"tracker"
+PROCESS = b"process"
 RIGHTS = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
 ROOM = _socket.CMSG_SPACE(4)
 
@@ -49,6 +50,12 @@ def fetch(address: Address, what: bytes) -> int:
 def fetch_tracker(address: Address) -> int:
     """In a worker: the pipe to the resource tracker of the parent."""
     return fetch(address, TRACKER)
+
+
+def fetch_process(address: Address) -> bytes:
+    """In a worker: what `multiprocessing` is to say in it, as _inheritance.process_data() packs it."""
+    with open(fetch(address, PROCESS), "rb") as file:
+        return file.read()
 
 
 class Descriptor:

@@ -395,5 +395,8 @@ _NO_GUARD = (
 
 
 def _main_is_being_imported() -> bool:
-    process = sys.modules.get("multiprocessing.process")
+    setup = sys.modules.get("fuload_exec._in_worker.setup")
+    if setup is not None and setup.importing_main:
+        return True
+    process = sys.modules.get("multiprocessing.process")  # a child that it has started
     return process is not None and getattr(process.current_process(), "_inheriting", False)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import sys
 import types
+from _pickle import Pickler, PicklingError, dumps
 
 from ._descriptors import Descriptor
+from ._directory import original_directory
 from ._pickling import by_value_pickler, ctypes_reduced, dispatch_table, look_at_reducers, must_be_by_value
 
 TYPE_CHECKING = False  # typing itself is slow to import
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from ._lender import Lender
 
-__all__ = ["interpreter", "original_directory", "process_data", "dump_for_workers"]
+__all__ = [
+    "dump_for_workers", "interpreter", "interpreter_flags", "process_data",
+]  # fmt: skip
 
 
 def interpreter() -> str:
@@ -43,11 +46,40 @@ def interpreter() -> str:
     return program
 
 
-def original_directory() -> str | None:
-    from multiprocessing import process
+def interpreter_flags() -> list[str]:
+    """What an interpreter is given to be like this one."""
+    flags = [f"-{letter * getattr(sys.flags, name)}" for name, letter in _FLAGS.items() if getattr(sys.flags, name) > 0]
+    if sys.flags.isolated:
+        flags.append("-I")
+    else:
+        flags += [f"-{letter}" for name, letter in _NOT_ISOLATED.items() if getattr(sys.flags, name, False)]
+    warnings = list(sys.warnoptions)
+    # These options were put there by another flag, which is given too.
+    for implied in ["error::BytesWarning"] * (sys.flags.bytes_warning > 1) + ["default::BytesWarning"] * (
+        sys.flags.bytes_warning == 1
+    ):
+        warnings.remove(implied)
+    if sys.flags.dev_mode:
+        warnings.remove("default")
+        flags += ["-X", "dev"]
+    flags += [f"-W{option}" for option in warnings]
+    options = getattr(sys, "_xoptions", {})
+    for name in _OPTIONS & options.keys():
+        flags += ["-X", name if options[name] is True else f"{name}={options[name]}"]
+    return flags
 
-    folder: str | None = process.ORIGINAL_DIR  # type: ignore[attr-defined]
-    return folder
+
+_FLAGS = {
+    "optimize": "O",
+    "debug": "d",
+    "dont_write_bytecode": "B",
+    "no_site": "S",
+    "verbose": "v",
+    "bytes_warning": "b",
+    "quiet": "q",
+}
+_NOT_ISOLATED = {"ignore_environment": "E", "no_user_site": "s", "safe_path": "P"}
+_OPTIONS = {"faulthandler", "tracemalloc", "importtime", "frozen_modules", "showrefcount", "utf8", "gil", "context_aware_warnings"}
 
 
 def process_data(mp_context: Any, workers: int) -> dict[str, Any]:
@@ -61,7 +93,6 @@ def process_data(mp_context: Any, workers: int) -> dict[str, Any]:
     logger = getattr(util, "_logger", None)
     return {
         "parent_name": parent.name,
-        "parent_pid": os.getpid(),
         "identity": parent._identity,
         "numbers": numbers,
         # An AuthenticationString refuses to be pickled.
@@ -123,7 +154,7 @@ class _Popen:
         self.numbers = []
 
 
-class _ForWorkers(pickle.Pickler):
+class _ForWorkers(Pickler):
     def reducer_override(self, thing: Any) -> Any:
         _refuse_fork_context(thing)
         return ctypes_reduced(thing)
@@ -137,7 +168,7 @@ def _dump(initializer: Any, initargs: tuple[Any, ...], popen: _Popen) -> bytes:
         pickler.dump((initializer, initargs))
         if not must_be_by_value(stream.getvalue()):
             return stream.getvalue()
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
+    except (PicklingError, TypeError, AttributeError, ValueError):
         pass
     popen.take_back()
     by_reference = _importable_function(initializer)
@@ -161,8 +192,8 @@ def _importable_function(initializer: Any) -> Any:
     if not isinstance(initializer, types.FunctionType):
         return None
     try:
-        stream = pickle.dumps(initializer)
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
+        stream = dumps(initializer)
+    except (PicklingError, TypeError, AttributeError, ValueError):
         return None
     return None if must_be_by_value(stream) else initializer
 

@@ -7,7 +7,11 @@ import itertools
 import os
 
 from . import _core, _refusals
-from ._descriptors import ROOM, TRACKER, Address, received_in, send
+from ._descriptors import PROCESS, ROOM, TRACKER, Address, received_in, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Device and inode.
 File = tuple[int, int]
@@ -34,6 +38,7 @@ class Lender:
         self.address: Address = (-1, 0, 0)
         self.lent = {}
         self.holds: object = None  # what the lent descriptors and names belong to lives as long
+        self.process: Callable[[], bytes] | None = None  # what fetch_process() gives
         self._numbers = itertools.count()
 
     def open(self) -> None:
@@ -86,9 +91,16 @@ class Lender:
 
     def _answer(self, what: bytes, to: int) -> None:
         try:
-            fd = _tracker() if what == TRACKER else self.lent[int(what)][0]
-            send(to, b"+", fd, _socket.MSG_DONTWAIT)
-        except (OSError, KeyError, ValueError):
+            if what == PROCESS and self.process is not None:
+                fd = _file_of_bytes(self.process())
+                try:
+                    send(to, b"+", fd, _socket.MSG_DONTWAIT)
+                finally:
+                    os.close(fd)
+            else:
+                fd = _tracker() if what == TRACKER else self.lent[int(what)][0]
+                send(to, b"+", fd, _socket.MSG_DONTWAIT)
+        except Exception:  # also of an import, near the interpreter's end
             pass  # it sees its end closed
 
     def close(self) -> None:
@@ -101,11 +113,22 @@ class Lender:
                 _core.close_file(end.detach(), *file)
         self.fd = self.far = -1
         self.take_back(list(self.lent))
-        self.holds = None
+        self.holds = self.process = None
 
     def __del__(self) -> None:
         if self.ends or self.lent:  # at the interpreter's end close() may have lost what it needs
             self.close()
+
+
+def _file_of_bytes(data: bytes) -> int:
+    fd = os.memfd_create("fuload-process", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+    except OSError:
+        os.close(fd)
+        raise
 
 
 def _tracker() -> int:

@@ -68,7 +68,7 @@ def dump(value: object, main: ModuleType | EllipsisType | None = ...) -> tuple[b
     >>> buffers
     []
     """
-    if _table != _seen:
+    if _table != _seen or (not _known and _REDUCTION in sys.modules):
         look_at_reducers()
     if not _matters:
         buffers: list[PickleBuffer] = []
@@ -107,6 +107,7 @@ def _dump_with_care(
     value: object, main: ModuleType | EllipsisType | None, in_band: bool = False
 ) -> tuple[bytes, list[PickleBuffer] | None]:
     """The same for what the plain pickler refuses, or does not do as it should."""
+    _look_again()
     try:
         stream, buffers = _dump_by(_dump_with_reducers, value, in_band)
         if not must_be_by_value(stream, main):
@@ -132,6 +133,7 @@ def _dump_by(
 # A connection is pickled without complaint by the plain pickler, as a number
 # that is another file in the worker.
 _CONNECTION = b"multiprocessing.connection"
+_REDUCTION = "multiprocessing.reduction"
 
 # Their reducers do what pickle does as well, or are for what it refuses: then
 # they are used all the same, on the way over cloudpickle.
@@ -140,6 +142,7 @@ _HARMLESS = ("multiprocessing.reduction", "multiprocessing.connection", "multipr
 _table: dict[type, Any] = {}  # ForkingPickler's, once multiprocessing is imported
 _seen: dict[type, Any] = {}  # what stood in it when it was last looked at
 _reducers: dict[type, Any] = {}  # those of them that do something else than pickle
+_known = False  # whether multiprocessing was imported when that was
 _matters = False  # whether the plain pickler will not do
 _by_value: Any = None  # cloudpickle's pickler with these, once it is needed
 
@@ -147,9 +150,10 @@ _by_value: Any = None  # cloudpickle's pickler with these, once it is needed
 def look_at_reducers() -> None:
     """Has anybody registered a reducer with ForkingPickler that changes what
     the plain pickler would do? Called once when multiprocessing is there."""
-    global _table, _seen, _reducers, _matters, _by_value
+    global _known, _table, _seen, _reducers, _matters, _by_value
     from multiprocessing.reduction import ForkingPickler
 
+    _known = True
     _table = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
     _seen = dict(_table)
     by = {kind: getattr(reduce, "__module__", None) for kind, reduce in _seen.items()}
@@ -160,10 +164,15 @@ def look_at_reducers() -> None:
     _by_value = None
 
 
+def _look_again() -> None:
+    """Multiprocessing is imported for who has sockets: it knows how to pass them."""
+    if _table != _seen or (not _known and (_REDUCTION in sys.modules or "socket" in sys.modules)):
+        look_at_reducers()
+
+
 def dispatch_table() -> dict[type, Any]:
     """copyreg's reducers, and those registered with multiprocessing."""
-    if _table != _seen:
-        look_at_reducers()
+    _look_again()
     return {**copyreg.dispatch_table, **_reducers}
 
 
@@ -284,8 +293,7 @@ def by_value_pickler() -> Any:
 
     import cloudpickle
 
-    if _table != _seen:
-        look_at_reducers()
+    _look_again()
     if _by_value is None:
 
         class ByValue(cloudpickle.Pickler):  # type: ignore[misc]

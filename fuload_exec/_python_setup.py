@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ._directory import original_directory, working_directory
+
 TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +33,10 @@ class PythonSetup:
         self.mp_context = mp_context
         self.workers = workers
         self.lender = lender
+        self.told: dict[str, Any] | None = None  # what multiprocessing is to say in workers
 
     def __call__(self) -> tuple[bytes, bytes, ModuleType | None]:
-        from ._inheritance import dump_for_workers, original_directory, process_data
+        from ._inheritance import dump_for_workers
         from ._pickling import dump_in_band, importable_main
 
         host = b"".join(os.fsencode(a) + b"\0" for a in _interpreter())
@@ -42,6 +45,7 @@ class PythonSetup:
             initializer = dump_for_workers(self.initializer, self.initargs, self.lender)
             # A lock's name, a shared value: workers that come later need them too.
             self.lender.holds = self.initializer, self.initargs
+        self.lender.process = self._packed_process
         main = importable_main()
         name, path = _how_to_import(main)
         setup = {
@@ -49,14 +53,28 @@ class PythonSetup:
             if _is_frozen()
             else [original_directory() or folder if folder == "" else folder for folder in sys.path],
             "sys_argv": list(sys.argv),
-            "dir": _working_directory(),
+            "dir": working_directory(),
+            "parent_pid": os.getpid(),
             "main_name": name,
             "main_path": path,
             "initializer": initializer,
-            "process": process_data(self.mp_context, self.workers),
+            # Where the program does not use multiprocessing, a worker that imports it asks then.
+            "process": self._process() if "multiprocessing.process" in sys.modules else None,
             "lender": self.lender.address,
         }
         return host, dump_in_band(setup), main
+
+    def _process(self) -> dict[str, Any]:
+        from ._inheritance import process_data
+
+        if self.told is None:
+            self.told = process_data(self.mp_context, self.workers)
+        return self.told
+
+    def _packed_process(self) -> bytes:
+        from ._pickling import dump_in_band
+
+        return dump_in_band(self._process())
 
 
 def _is_frozen() -> bool:
@@ -64,15 +82,13 @@ def _is_frozen() -> bool:
 
 
 def _interpreter() -> list[str]:
-    import subprocess
-
-    from ._inheritance import interpreter
+    from ._inheritance import interpreter, interpreter_flags
 
     if _is_frozen():  # its modules are in an archive, and its flags keep it from all others
         home, flags, site = [], [], False
     else:
         home = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        flags = interpreter_flags()
         # It says that it is an interpreter first of all, and imports `site` then.
         site = "-S" not in flags
         if site:
@@ -99,13 +115,6 @@ def _editable_finders() -> tuple[str, ...]:
     )
 
 
-def _working_directory() -> str | None:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # removed: the workers stay where they are
-        return None
-
-
 def _how_to_import(main: ModuleType | None) -> tuple[str | None, str | None]:
     """Name or path under which workers import the main module."""
     if main is None:
@@ -113,7 +122,5 @@ def _how_to_import(main: ModuleType | None) -> tuple[str | None, str | None]:
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         return name, None
-    from ._inheritance import original_directory
-
     path: str = main.__file__  # type: ignore[assignment]
     return None, os.path.join(original_directory() or "", path)

@@ -20,6 +20,7 @@ PYTHON_ORDER = [
     "_foreign",
     "_pickling",
     "_descriptors",
+    "_directory",
     "_lender",
     "_inheritance",
     "_toolchain",

@@ -4,40 +4,61 @@ Imported when a task's imports bring multiprocessing in."""
 from __future__ import annotations
 
 import os
+from _pickle import loads
 from typing import Any
 
-from .._descriptors import Address, fetch_tracker
+from .._descriptors import Address, fetch_process, fetch_tracker
 from .._pickling import look_at_reducers
+from . import setup
 
 
-def adopt(multiprocessing: Any, data: dict[str, Any], index: int, lender: Address) -> None:
-    """Right after multiprocessing's import, before anybody uses it."""
+def adopt(multiprocessing: Any, data: dict[str, Any] | None, index: int, parent_pid: int, lender: Address) -> None:
+    """Right after multiprocessing's import, before anybody uses it. No data: the parent
+    has not imported it either; then it does so now."""
     process = multiprocessing.process
+    told = data or _fetched(lender, index)
 
     class FuloadProcess(process.BaseProcess):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            number = data["numbers"][index]
-            self._identity = (*data["identity"], number)
-            self._config = {**data["config"], "authkey": process.AuthenticationString(data["config"]["authkey"])}
-            self._parent_pid = data["parent_pid"]
-            self._parent_name = data["parent_name"]
+            number = told["numbers"][index]
+            self._identity = (*told["identity"], number)
+            self._config = {**told["config"], "authkey": process.AuthenticationString(told["config"]["authkey"])}
+            self._parent_pid = parent_pid
+            self._parent_name = told["parent_name"]
             self._popen = None
             self._closed = False
             self._name = "FuloadProcess-" + ":".join(map(str, self._identity))
 
     FuloadProcess.__module__, FuloadProcess.__qualname__ = __name__, "FuloadProcess"
     process._current_process = FuloadProcess()
-    process._parent_process = process._ParentProcess(data["parent_name"], data["parent_pid"], _sentinel(data["parent_pid"], lender))
-    process.ORIGINAL_DIR = data["orig_dir"]
-    multiprocessing.set_start_method(data["start_method"], force=True)
+    setup.refuse_processes()
+    process._parent_process = process._ParentProcess(told["parent_name"], parent_pid, _sentinel(parent_pid, lender))
+    process.ORIGINAL_DIR = told["orig_dir"]
+    multiprocessing.set_start_method(told["start_method"], force=True)
     look_at_reducers()
-    if data["log_level"] is not None:
+    if told["log_level"] is not None:
         from multiprocessing import util
 
-        if data["log_to_stderr"]:
+        if told["log_to_stderr"]:
             util.log_to_stderr()
-        util.get_logger().setLevel(data["log_level"])
+        util.get_logger().setLevel(told["log_level"])
         util.info("child process calling self.run()")
+
+
+def _fetched(lender: Address, index: int) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = loads(fetch_process(lender))
+    except OSError:  # the parent is about to end, or a task has closed the way to it
+        told = {
+            "parent_name": "MainProcess",
+            "identity": (),
+            "numbers": {index: index + 1},
+            "config": {"authkey": os.urandom(32), "semprefix": "/mp"},
+            "orig_dir": None,
+            "start_method": "spawn",
+            "log_level": None,
+        }
+    return told
 
 
 def _sentinel(parent: int, lender: Address) -> int:

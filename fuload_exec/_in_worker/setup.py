@@ -19,6 +19,10 @@ else:
 _FLUSH_SECONDS = 10.0
 
 
+# Whether the main module is being imported. A pool refuses tasks meanwhile.
+importing_main = False
+
+
 class MainNotImported(Exception):
     """Its text is the whole message: what is wrong is in the program."""
 
@@ -40,23 +44,41 @@ class _Unguarded(ModuleType):
 def _import_main(name: str | None, path: str | None) -> None:
     """As in a spawned child: what the main module sets up at its top level is
     there for all tasks, whichever module they are of."""
-    from multiprocessing import process, spawn
-
-    # A pool or process made while the script is imported would do so for ever;
-    # multiprocessing refuses that while this attribute is set.
-    process.current_process()._inheriting = True  # type: ignore[attr-defined]
+    global importing_main
+    if path is not None and os.path.splitext(os.path.basename(path))[0] == "ipython":
+        return  # it would start a prompt
+    importing_main = True
+    refuse_processes()
     try:
-        if name is not None:
-            spawn._fixup_main_from_name(name)  # type: ignore[attr-defined]
+        import runpy
+
+        main = ModuleType("__mp_main__")
+        if path is not None:
+            main.__dict__.update(runpy.run_path(path, run_name="__mp_main__"))
         else:
-            spawn._fixup_main_from_path(path)  # type: ignore[attr-defined]
+            main.__dict__.update(runpy.run_module(name or "", run_name="__mp_main__", alter_sys=True))
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = main
     except BaseException as error:
         if isinstance(error, RuntimeError) and "__main__" in str(error):
             sys.modules["__main__"] = sys.modules["__mp_main__"] = _Unguarded(str(error))
         else:
             raise MainNotImported(_what_is_wrong(name or path, error)) from None
     finally:
-        del process.current_process()._inheriting  # type: ignore[attr-defined]
+        importing_main = False
+        if (process := _current_process()) is not None:
+            process.__dict__.pop("_inheriting", None)
+
+
+def _current_process() -> Any:
+    module = sys.modules.get("multiprocessing.process")
+    return None if module is None else module.current_process()
+
+
+def refuse_processes() -> None:
+    """A pool or process made while the script is imported would do so for ever;
+    multiprocessing refuses that while this attribute is set."""
+    if importing_main and (process := _current_process()) is not None:
+        process._inheriting = True
 
 
 def _what_is_wrong(main: Any, error: BaseException) -> str:
@@ -117,14 +139,14 @@ class _Loader:
         self.after.act(module)
 
 
-def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int, int, int]) -> None:
+def _follow_multiprocessing(data: dict[str, Any] | None, index: int, parent_pid: int, lender: tuple[int, int, int]) -> None:
     """Once something imports it, it says what it says in a spawned child; most
     workers never import it."""
 
     def adopt(multiprocessing: ModuleType) -> None:
         from .multiprocessing import adopt
 
-        adopt(multiprocessing, data, index, lender)
+        adopt(multiprocessing, data, index, parent_pid, lender)
 
     def share_tracker(module: ModuleType) -> None:
         from .multiprocessing import share_tracker
@@ -134,7 +156,7 @@ def _follow_multiprocessing(data: dict[str, Any], index: int, lender: tuple[int,
     finder = _AfterImport({"multiprocessing": adopt, "multiprocessing.resource_tracker": share_tracker})
     if finder.acts:
         sys.meta_path.insert(0, finder)
-    if data["log_level"] is not None:
+    if data is not None and data["log_level"] is not None:
         import multiprocessing  # noqa: F401  to write its log from now on
 
 
@@ -158,9 +180,9 @@ def prepare(data: bytes, index: int) -> None:
     if setup["sys_path"] is not None:
         sys.path[:] = setup["sys_path"]
     sys.argv[:] = setup["sys_argv"]
-    _go_to(setup["dir"], setup["process"]["parent_pid"])
+    _go_to(setup["dir"], setup["parent_pid"])
     sys.modules["__main__"] = sys.modules["__mp_main__"] = ModuleType("__main__")
-    _follow_multiprocessing(setup["process"], index, setup["lender"])
+    _follow_multiprocessing(setup["process"], index, setup["parent_pid"], setup["lender"])
     if setup["main_name"] is not None or setup["main_path"] is not None:
         _import_main(setup["main_name"], setup["main_path"])
     if setup["initializer"] is not None:
