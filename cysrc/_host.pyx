@@ -262,19 +262,16 @@ cdef bytes described(uint32_t number, uint32_t kind):
 include "host_reply.pxi"
 
 
-cdef bint set_up() except -1:
-    """Before the first task. False: it failed, and that is the reply."""
+cdef int set_up() except -1:
+    """Before the first task; what goes wrong stands in failed_setup."""
     global is_set_up, failed_setup
-    if failed_setup is not None:
-        reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
-        return False
     if is_set_up:
-        return True
+        return 0
     is_set_up = True
     try:
         prepared = described(worker.region.header.setup_function, FL_DESCRIBE_SETUP)
         if prepared is None:
-            return True
+            return 0
         from fuload_exec._in_worker.setup import prepare
         prepare(prepared, worker.index)
     except BaseException as error:
@@ -284,9 +281,7 @@ cdef bint set_up() except -1:
             failed_setup = f"the initializer failed: {one_line(error)}\0{traceback_text(error)}"
             from fuload_exec._in_worker.setup import tell_failure
             tell_failure(error)
-        reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
-        return False
-    return True
+    return 0
 
 
 cdef int run_task(list views, Kept kept) except -1:
@@ -332,8 +327,11 @@ cdef void call_python(fl_worker *w) noexcept:
     cdef Kept kept = Kept.__new__(Kept)
     reply_kind = FL_REPLY_UNSET
     try:
-        if set_up():
+        set_up()
+        if failed_setup is None:
             run_task(views, kept)
+        else:
+            reply_text(FL_REPLY_SETUP_FAILED, failed_setup)
         if views:
             keep_escaped(views, kept)
     except BaseException as error:
@@ -403,6 +401,8 @@ def main(site=False, finders=()):
     fl_store(&worker.region.blocks[worker.index].python, FL_PYTHON_SERVES)
     fl_signals_wake(&worker)
     resume = fl_load(&worker.region.blocks[worker.index].slot)
+    if not resume:  # started as an interpreter: no task waits meanwhile
+        set_up()
     code = fl_serve(&worker, <int32_t>min(resume, <uint64_t>FL_MAX_SLOTS + 1) - 1)
     fl_libraries_close()
     try:

@@ -13,12 +13,12 @@ cdef class Catalogue:
     cdef uint32_t next_function
     cdef uint64_t descriptions_end
     cdef object main               # the __main__ that workers import; None: what is of it goes by value
-    cdef str host_program          # the interpreter's
+    cdef list host                 # the interpreter's argv, bytes; none before the first Python task
 
     def __cinit__(self):
         self.known, self.equals, self.described = {}, {}, {}
         self.next_function = 1
-        self.host_program = ""
+        self.host = []
 
 
 cdef bytes description(uint32_t kind, uint32_t arguments, bytes types, bytes library, bytes name, bytes body,
@@ -215,7 +215,8 @@ cdef int ready_for_python(Pool pool) except -1:
     """Before the first Python task: say which interpreter and what set-up."""
     if pool.setup is not None:
         host, prepared, pool.catalogue.main = pool.setup()
-        pool.catalogue.host_program = os.fsdecode(host.split(b"\0", 1)[0])
+        pool.catalogue.host = host.split(b"\0")
+        pool.catalogue.host.pop()  # each is ended by a zero
         pool.region.header.setup_function = describe(pool,
             description(FL_DESCRIBE_SETUP, 0, b"", b"", b"", prepared))
         pool.region.header.host_function = describe(pool,

@@ -97,20 +97,21 @@ def runs_python(Pool pool, uint32_t index):
 def silent_interpreters(Pool pool):
     """Indexes of the workers that have exec'ed the interpreter, of which
     nothing was heard yet. They say so themselves; it is believed of those that
-    a Python task waits for, and that have never replied to one."""
+    a Python task waits for, and that have never replied to one, and of those that
+    were started as interpreters."""
     cdef uint32_t i
     found = []
     if not pool.gone():
         for i in range(pool.region.plan.workers):
             if fl_load(&pool.region.blocks[i].python) == FL_PYTHON_EXEC and not pool.parent.seats[i].python and \
-                    becomes_python(pool, i):
+                    (becomes_python(pool, i) or not worker_attached(pool, i)):
                 found.append(i)
     return found
 
 
-def interpreter_program(Pool pool):
-    """The program that Python tasks ask for; '' if none has asked yet."""
-    return pool.catalogue.host_program
+def interpreter_command(Pool pool):
+    """argv of the interpreter that Python tasks ask for, bytes; [] if none has asked yet."""
+    return pool.catalogue.host
 
 
 def worker_ended(Pool pool, uint32_t index):

@@ -192,6 +192,7 @@ cdef extern from "parent/collector.h" nogil:
         uint32_t started, watching
         uint64_t late_ns
         fl_word doorbells, contended_until
+    void fl_seat_becomes_python(fl_parent *p, uint32_t worker, bint python)
     void fl_announce(fl_parent *p, uint32_t count)
     void fl_collector_kick(fl_parent *p)
     void fl_collector_watch_ring(fl_parent *p)

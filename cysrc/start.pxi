@@ -8,6 +8,7 @@ cdef extern from "parent/start.h":
         const int *kept
         size_t kept_count
         int error_file
+        bint deaf
         uint32_t *pid_at
         int *pidfd_at
         int pid, error
@@ -33,10 +34,11 @@ cdef class Texts:
         free(self.at)
 
 
-def start_workers(Pool pool, bytes program, argv, environment, kept, places):
+def start_workers(Pool pool, bytes program, argv, environment, kept, places, bint interpreters):
     """Start a worker for each place: (its index, its FULOAD_WORKER, the descriptor
     that becomes its standard error or -1, one more that it inherits or -1). All in
     one go, without the interpreter's lock; one that cannot be started is the last.
+    `interpreters`: the program is Python, which is to serve as a worker at once.
 
     Returns ([(pid, pidfd), ...], None or (errno, what failed)).
     """
@@ -61,6 +63,9 @@ def start_workers(Pool pool, bytes program, argv, environment, kept, places):
             all[i].pid_at = &pool.parent.seats[<uint32_t>places[i][0]].pid
             all[i].pidfd_at = &pool.parent.seats[<uint32_t>places[i][0]].newborn
             all[i].error_file = places[i][2]
+            all[i].deaf = interpreters
+            if interpreters:
+                fl_seat_becomes_python(&pool.parent, <uint32_t>places[i][0], True)
             extra[i] = places[i][3]
         with nogil:
             while begun < wanted:
@@ -74,6 +79,8 @@ def start_workers(Pool pool, bytes program, argv, environment, kept, places):
         started = [(all[i].pid, all[i].pidfd_at[0]) for i in range(begun) if all[i].pid > 0]
         if len(started) == begun:
             return started, None
+        for i in range(len(started), wanted):
+            fl_seat_becomes_python(&pool.parent, <uint32_t>places[i][0], False)
         return started, (all[begun - 1].error, os.fsdecode(all[begun - 1].failed))
     finally:
         free(descriptors)

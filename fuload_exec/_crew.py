@@ -46,6 +46,7 @@ class Crew:
         self.failing_since = 0.0  # no worker could be started since, or 0
         self.start_again = 0.0  # when that is tried again
         self.failed_interpreters = 0  # in a row; negative once one has started
+        self.ready_made = not own_program  # whether workers may be started as interpreters
         self.looked_at = 0.0  # when it was looked for silent interpreters
         self.ordered: dict[Worker, tuple[float, str]] = {}  # told to end where signals are refused: until when, and why
         self.workers: dict[int, Worker] = {}
@@ -241,7 +242,22 @@ class Crew:
         return min(wanted, room if self.workers else max(room, 1))
 
     def _start_some(self, indexes: list[int]) -> tuple[int, Exception | None]:
-        """How many were started, and why no more were."""
+        """How many were started, and why no more were. Once a worker serves as an
+        interpreter the others are started as such: no task has to wait for them."""
+        begun = 0
+        command = _core.interpreter_command(self.pool)
+        if command and self.ready_made and any(_core.runs_python(self.pool, index) for index in self.workers):
+            begun, failure = self._start_program(indexes, command[0], command, True)
+            if failure is None:
+                return begun, None
+            # It is gone, say: who claims a Python task tells why.
+        program, argv = os.fsencode(self.program), [os.fsencode(part) for part in self.command]
+        started, failure = self._start_program(indexes[begun:], program, argv, False)
+        return begun + started, failure
+
+    def _start_program(
+        self, indexes: list[int], program: bytes, argv: list[bytes], interpreters: bool
+    ) -> tuple[int, Exception | None]:
         version, region, bell, alarm = self.pool.descriptors()
         prefix = f"{version}:{region}:{bell}:{alarm}:{self.lender.far}"
         env = {**environment(), **{os.fsencode(name): os.fsencode(value) for name, value in self.env.items()}}
@@ -255,11 +271,12 @@ class Crew:
                 places.append((index, f"FULOAD_WORKER={prefix}:{index}:{real}".encode(), errors, real))
             started, failed = _core.start_workers(
                 self.pool,
-                os.fsencode(self.program),
-                [os.fsencode(part) for part in self.command],
+                program,
+                argv,
                 [name + b"=" + value for name, value in env.items()],
                 [region, bell, alarm, self.lender.far],
                 places,
+                interpreters,
             )
             if failed is not None:
                 failure = _refusals.refused(failed[1], failed[0])
@@ -376,7 +393,8 @@ class Crew:
 
     def _bury_interpreter(self, index: int, worker: Worker, exitcode: int | None) -> None:
         """What was exec'ed for Python tasks has ended before it was heard of."""
-        program = _core.interpreter_program(self.pool)
+        program = os.fsdecode(b"".join(_core.interpreter_command(self.pool)[:1]))
+        self.ready_made = self.ready_made and _core.worker_attached(self.pool, index)
         if worker.late:
             said = f"did not start within {_INTERPRETER_GRACE:g} seconds: is it a Python interpreter?"
         else:

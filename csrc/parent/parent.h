@@ -102,4 +102,12 @@ struct fl_parent {
     fl_word contended_until;
 };
 
+/* By the supervisor, before it starts a worker there as an interpreter; taken back if
+ * none was started. */
+static inline void fl_seat_becomes_python(struct fl_parent *p, uint32_t worker, bool python)
+{
+    atomic_store_explicit(&p->region->blocks[worker].python, python ? FL_PYTHON_EXEC : FL_PYTHON_NO,
+                          memory_order_relaxed);
+}
+
 #endif

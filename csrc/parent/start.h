@@ -51,6 +51,8 @@ struct fl_start {
     const int *kept;        /* what the worker inherits; besides, standard output and error */
     size_t kept_count;
     int error_file;         /* becomes standard error, or -1 */
+    bool deaf;              /* SIGUSR1 and SIGINT stay blocked: an interpreter has no handlers
+                             * of ours yet, and Python's own would end it */
     /* Where the worker's pid stands before it execs, so that whoever hears of the
      * worker finds it; 0 if none was started. The child writes it, and this
      * call takes it back. */
@@ -172,7 +174,7 @@ static inline int fl_start_child(void *argument)
 static inline bool fl_start(struct fl_start *s)
 {
     struct fl_start_child child = {.start = s};
-    sigset_t all;
+    sigset_t all, before;
     char *stack;
     int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
 
@@ -187,12 +189,17 @@ static inline bool fl_start(struct fl_start *s)
     s->failed = "clone";
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &child.mask);
+    before = child.mask;
+    if (s->deaf) {
+        sigaddset(&child.mask, SIGUSR1);
+        sigaddset(&child.mask, SIGINT);
+    }
     s->pid = clone(fl_start_child, stack + FL_START_STACK, flags | CLONE_PIDFD, &child, s->pidfd_at);
     if (s->pid < 0 && (errno == EINVAL || errno == EPERM || errno == ENOSYS)) /* it may be the pidfd that is refused */
         s->pid = clone(fl_start_child, stack + FL_START_STACK, flags, &child);
     if (s->pid < 0)
         s->error = errno;
-    pthread_sigmask(SIG_SETMASK, &child.mask, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     munmap(stack, FL_START_STACK);
     if (!s->error && *s->pidfd_at < 0) {
         s->failed = "pidfd_open";

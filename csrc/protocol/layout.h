@@ -131,9 +131,9 @@ struct fl_block {
     fl_word attached;      /* 1 once the region was checked and mapped */
 };
 
-/* How far a worker is from serving Python. It writes so itself; the parent reads
- * it to end one that execs something that is no interpreter. Relaxed will do:
- * it orders nothing. */
+/* How far a worker is from serving Python. It writes so itself, and the parent for
+ * one that it starts as an interpreter, before it does; the parent reads it to end one
+ * that execs something that is no interpreter. Relaxed will do: it orders nothing. */
 enum fl_python {
     FL_PYTHON_NO,
     FL_PYTHON_SERVES,

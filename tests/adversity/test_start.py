@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from unittest import mock
 
 import pytest
-from support.tasks import square
+from support.tasks import square, wait_for
+from support.waiting import until
 
 from fuload_exec import NativeTask, _crew
 
@@ -281,6 +283,27 @@ def test_a_worker_that_wraps_the_interpreter(pool, interpreter):
     executable = sys.executable
     interpreter(f'exec {executable} "$@"')
     assert pool(1).submit(square, 3).result(PATIENCE) == 9
+
+
+@pytest.mark.parametrize("later", ["exit 5", "exec sleep 1000", None])
+def test_an_interpreter_that_is_replaced_later(pool, libc, interpreter, monkeypatch, tmp_path, later):
+    """Further workers are started as interpreters; where that fails, as C workers,
+    whose Python tasks say why."""
+    monkeypatch.setattr(_crew, "_INTERPRETER_GRACE", 0.5)
+    path = interpreter(f'exec {sys.executable} "$@"')
+    executor = pool(2)
+    first = executor.submit(os.getpid).result(PATIENCE)
+    path.unlink() if later is None else interpreter(later)
+    for pid in executor.worker_pids:
+        if pid != first:  # it was started before that
+            os.kill(pid, signal.SIGKILL)
+    held = executor.submit(wait_for, tmp_path / "open")
+    until(held.running)
+    error = executor.submit(square, 3).exception(PATIENCE)
+    assert "an-interpreter" in str(error), error
+    assert executor.submit(libc.abs, -3).result(PATIENCE) == 3
+    (tmp_path / "open").touch()
+    assert held.result(PATIENCE) is None
 
 
 # -- an exec that fails -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from logging.handlers import QueueHandler
 from pathlib import Path
 
 from gates import pass_gate
+from support.tasks import wait_for
 
 
 def leave(*_):
@@ -60,3 +61,20 @@ class Deaf(logging.Handler):
 def spoil_logging_and_fail():
     logging.getLogger("concurrent.futures").addHandler(Deaf())
     raise LookupError("no database")
+
+
+def pass_or_wait(folder):
+    """The first of a pool's workers passes, the others wait until they may."""
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        (folder / "second").touch()
+        wait_for(folder / "open")
+
+
+def pass_once_then_fail(folder):
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        (folder / "second").touch()
+        raise ValueError("of a later initializer") from None

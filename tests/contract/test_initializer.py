@@ -18,12 +18,14 @@ from initializer_tasks import (
     leave,
     log_to_and_fail,
     pass_gate_and_fail,
+    pass_once_then_fail,
+    pass_or_wait,
     set_recursion_limit,
     spoil_logging_and_fail,
     touch_and_pass_gate,
 )
 from support.ids import shown
-from support.tasks import Homesick, fail
+from support.tasks import Homesick, fail, wait_for
 from support.waiting import until
 
 from fuload_exec import FuloadExecutor
@@ -181,3 +183,29 @@ def test_a_handler_of_this_process_that_fails(request):
         wait(futures, 30)
         all_broken(executor, futures)
         assert "initializer failed" in executor._broken
+
+
+def test_no_task_waits_for_an_initializer_while_a_worker_is_ready(tmp_path):
+    """The second worker is in its initializer until the first has done all tasks."""
+    with FuloadExecutor(2, initializer=pass_or_wait, initargs=(tmp_path,)) as executor:
+        first = executor.submit(os.getpid).result()
+        slow = executor.submit(wait_for, tmp_path / "second")
+        others = [executor.submit(os.getpid) for _ in range(20)]
+        assert {other.result(timeout=30) for other in (slow, *others)} == {None, first}
+        assert {executor.submit(os.getpid).result(timeout=30) for _ in range(200)} == {first}
+        (tmp_path / "open").touch()
+        futures = [executor.submit(wait_for, tmp_path / "both") for _ in range(2)]
+        until(lambda: all(future.running() for future in futures))
+        (tmp_path / "both").touch()
+        assert {future.result(timeout=30) for future in futures} == {None}
+        assert len(executor.worker_pids) == 2 and executor.stats().failed == 0
+
+
+def test_the_initializer_of_a_later_worker_fails(tmp_path):
+    """One that was started as an interpreter: its first task hears of it."""
+    with FuloadExecutor(2, initializer=pass_once_then_fail, initargs=(tmp_path,)) as executor:
+        executor.submit(abs, -1).result()
+        slow = executor.submit(wait_for, tmp_path / "second")
+        futures = [executor.submit(wait_for, tmp_path / "never") for _ in range(3)]
+        all_broken(executor, futures)
+        assert slow.exception(timeout=30) is None or isinstance(slow.exception(), BrokenProcessPool)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -45,3 +47,9 @@ def rebuild_only_in(pid: int) -> str:
     if os.getpid() != pid:
         raise LookupError(f"not in {pid}")
     return "rebuilt"
+
+
+def wait_for(path: Path) -> None:
+    """Until the file is there."""
+    while not path.exists():
+        time.sleep(0.002)
