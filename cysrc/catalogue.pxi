@@ -213,14 +213,15 @@ cdef bint may_describe(Pool pool, bytes text) except -1:
 
 cdef int ready_for_python(Pool pool) except -1:
     """Before the first Python task: say which interpreter and what set-up."""
+    cdef uint32_t set_up, interpreter
     if pool.setup is not None:
         host, prepared, pool.catalogue.main = pool.setup()
         pool.catalogue.host = host.split(b"\0")
         pool.catalogue.host.pop()  # each is ended by a zero
-        pool.region.header.setup_function = describe(pool,
-            description(FL_DESCRIBE_SETUP, 0, b"", b"", b"", prepared))
-        pool.region.header.host_function = describe(pool,
-            description(FL_DESCRIBE_HOST, 0, b"", b"", b"", host))
+        set_up = describe(pool, description(FL_DESCRIBE_SETUP, 0, b"", b"", b"", prepared))
+        interpreter = describe(pool, description(FL_DESCRIBE_HOST, 0, b"", b"", b"", host))
+        still_open(pool)  # other threads ran meanwhile
+        pool.region.header.setup_function, pool.region.header.host_function = set_up, interpreter
         pool.setup = None
     return 0
 

@@ -197,3 +197,24 @@ ending.join()
     assert p.expect("lives", 60) == 2
     assert p.reports()["ended"]
     assert p.exit() == 0, p.errors()
+
+
+def test_shutdown_while_the_first_python_task_is_prepared(program):
+    """Another thread's first task was at it too, and is done."""
+    p = program("""
+executor = FuloadExecutor(1)
+prepare = executor._pool.setup
+def prepare_slowly():
+    prepared = prepare()
+    executor._pool.setup = prepare
+    report(other=executor.submit(abs, -7).result(timeout=20))
+    executor.shutdown()
+    return prepared
+executor._pool.setup = prepare_slowly
+try:
+    executor.submit(abs, -8)
+except RuntimeError as error:
+    report(refused=str(error))
+""")
+    assert p.exit() == 0, p.errors()
+    assert p.reports() == {"other": 7, "refused": "cannot schedule new futures after shutdown"}
