@@ -14,6 +14,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
@@ -213,7 +214,7 @@ cdef object load(list views, Kept kept):
     for i in range(head.buffers):
         if not read_part(at, size, i, &offset, &part, &readonly):
             raise ValueError("the request holds no pickle")
-        if in_window:
+        if in_window and not head.flags & FL_PICKLE_COPIES:
             view = View.__new__(View)
             view.at = <char *>at + offset
             view.size = part

@@ -48,6 +48,39 @@ cdef int reply_pickle(int kind, object value) except -1:
     return 0
 
 
+cdef int reply_raw(int kind, const char *at, Py_ssize_t size) except -1:
+    """Bytes that are the value: no stream is made of them."""
+    global reply_kind
+    cdef char *to
+    worker.call.reply_size = 0
+    to = fl_reply_reserve(&worker, <uint64_t>size)
+    if to != NULL:
+        copy_in(to, at, <uint64_t>size)
+        worker.call.reply_size = <uint64_t>size
+    reply_kind = kind
+    return 0
+
+
+cdef int reply_text_object(str value) except -1:
+    cdef Py_ssize_t size
+    cdef const char *at
+    try:
+        at = PyUnicode_AsUTF8AndSize(value, &size)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return reply_pickle(FL_REPLY_PICKLE, value)
+    return reply_raw(FL_REPLY_OBJECT_TEXT, at, size)
+
+
+cdef int reply_bytearray(object value) except -1:
+    """The buffer is held: another thread of the task's may want to resize it."""
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(value, &buffer, PyBUF_SIMPLE)
+    try:
+        return reply_raw(FL_REPLY_OBJECT_BYTEARRAY, <const char *>buffer.buf, buffer.len)
+    finally:
+        PyBuffer_Release(&buffer)
+
+
 cdef int reply_value(object value) except -1:
     cdef int overflow = 0
     cdef long long number
@@ -67,6 +100,12 @@ cdef int reply_value(object value) except -1:
             reply_pickle(FL_REPLY_PICKLE, value)
         else:
             reply_scalar(FL_REPLY_INT, <uint64_t>number)
+    elif type(value) is str:
+        reply_text_object(value)
+    elif type(value) is bytes:
+        reply_raw(FL_REPLY_OBJECT_BYTES, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    elif type(value) is bytearray:
+        reply_bytearray(value)
     else:
         reply_pickle(FL_REPLY_PICKLE, value)
     return 0

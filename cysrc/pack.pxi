@@ -1,5 +1,8 @@
 # Requests: arguments into a place, which is then published or queued.
 
+cdef enum:
+    LARGE_ARGUMENT = 1 << 16   # bytes, or characters, that are worth a buffer of their own
+
 cdef int submit_native(Pool pool, Callable c, CoreFuture future, tuple args, dict kwargs) except -1:
     cdef char cells[CELLS_SIZE]
     cdef Place place
@@ -90,6 +93,66 @@ cdef bint is_plain(tuple args) noexcept:
     return True
 
 
+cdef bint has_large(tuple args):
+    """Bytes or a text that would better not be copied into a stream."""
+    for value in args:
+        kind = type(value)
+        if kind is bytes and PyBytes_GET_SIZE(value) >= LARGE_ARGUMENT or \
+                kind is str and PyUnicode_GET_LENGTH(value) >= LARGE_ARGUMENT or \
+                kind is bytearray and len(<bytearray>value) >= LARGE_ARGUMENT:
+            return True
+    return False
+
+
+class _Text:
+    """A str that is pickled as a buffer of UTF-8. It must live as long as the buffer:
+    ASCII is not copied for it."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __reduce__(self):
+        cdef Py_ssize_t size
+        cdef const char *at
+        if self.text.isascii():
+            at = PyUnicode_AsUTF8AndSize(self.text, &size)
+            encoded = PyMemoryView_FromMemory(<char *>at, size, PyBUF_READ)
+        else:
+            encoded = self.text.encode("utf-8", "surrogatepass")
+        return str, (PickleBuffer(encoded), "utf-8", "surrogatepass")
+
+
+cdef tuple with_buffers(tuple args):
+    """The arguments with large bytes, bytearrays and texts as buffers, which are copied
+    into the slot and nowhere else; None if something else may refer to one of them."""
+    cdef list made = [], arrays = []
+    for value in args:
+        kind = type(value)
+        if kind is bytes or kind is bytearray:
+            if kind is bytearray:
+                for other in arrays:
+                    if other is value:
+                        return None
+                arrays.append(value)
+            if len(value) >= LARGE_ARGUMENT:
+                value = PickleBuffer(value)
+        elif kind is str:
+            if len(<str>value) >= LARGE_ARGUMENT:
+                value = _Text(value)
+        elif kind is not int and kind is not float and kind is not bool and value is not None:
+            return None
+        made.append(value)
+    return tuple(made)
+
+
+cdef bint holds_bytes(tuple args):
+    """Texts are decoded where they stand."""
+    for value in args:
+        if type(value) is PickleBuffer:
+            return True
+    return False
+
+
 cdef list parts_of(Callable c, object fn, tuple args, dict kwargs):
     """What is pickled of a task, and what messages call it."""
     if c.chunk:
@@ -103,10 +166,17 @@ cdef list parts_of(Callable c, object fn, tuple args, dict kwargs):
 cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tuple args, dict kwargs) except -1:
     cdef Place place
     cdef uint64_t size
+    cdef uint32_t flags = FL_PICKLE_KEYWORDS if kwargs else 0
     cdef bytes stream
     cdef list raws
     try:
-        if c is None:
+        plain = with_buffers(args) if c is not None and not kwargs and has_large(args) else None
+        if plain is not None:
+            buffers = []
+            stream = pickle_dumps(plain, 5, buffer_callback=buffers.append)
+            if holds_bytes(plain):
+                flags |= FL_PICKLE_COPIES
+        elif c is None:
             stream, buffers = pickling.dump((fn, args, kwargs), pool.catalogue.main)
         elif not kwargs and is_plain(args):
             stream, buffers = pickle_dumps(args, 5), None
@@ -118,7 +188,7 @@ cdef int submit_python(Pool pool, Callable c, CoreFuture future, object fn, tupl
     raws = [b.raw() for b in buffers] if buffers else None
     size = frame_size(stream, raws)
     reserve(pool, size, &place)
-    write_frame(place.at, FL_PICKLE_KEYWORDS if kwargs else 0, stream, raws)
+    write_frame(place.at, flags, stream, raws)
     return commit(pool, &place, future, c.id if c is not None else 0,
                   FL_CALL_PYTHON if c is not None else FL_CALL_PICKLED, size)
 

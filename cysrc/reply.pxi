@@ -25,6 +25,20 @@ cdef object copy_pickle(char *at, uint64_t size):
     return (stream, buffers)
 
 
+cdef str copied_text(const char *at, uint64_t size):
+    """UTF-8 as a str. It is copied first, then looked at: who wrote it may be writing yet."""
+    cdef char *copy
+    cdef uint64_t i, high = 0
+    made = PyUnicode_New(<Py_ssize_t>size, 127)
+    copy = <char *>PyUnicode_DATA(made)
+    fl_copy(copy, at, size)
+    for i in range(size):
+        high |= <uint8_t>copy[i]
+    if high < 128:
+        return made
+    return PyUnicode_DecodeUTF8(copy, <Py_ssize_t>size, "strict")
+
+
 cdef object wrong_result(Callable c):
     return error_class("SlotCorrupted")(f"a reply to {c.name}() does not hold what the call was to return")
 
@@ -97,6 +111,13 @@ cdef int take_reply(Pool pool, CoreFuture future, fl_reply *reply, uint32_t slot
         future._value = copy_pickle(at, size)
     elif future.kind == FL_REPLY_RETURNED:
         copy_returned(future, at, size)
+    elif future.kind == FL_REPLY_OBJECT_BYTEARRAY:
+        future._value = copied_bytearray(at, size)
+    elif future.kind == FL_REPLY_OBJECT_TEXT:
+        try:
+            future._value = copied_text(at, size)
+        except UnicodeDecodeError:
+            raise error_class("SlotCorrupted")(f"the result of {future.callable.name}() is no text") from None
     elif future.kind == FL_REPLY_BYTES and future.count and future.views is not None:
         if <uint64_t>future.views.view[0].len != size:
             raise error_class("SlotCorrupted")("the results of a map are not as many as the calls")

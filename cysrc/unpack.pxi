@@ -103,11 +103,28 @@ class _Raised(Exception):
     unpacking raised."""
 
 
+cdef object plain_value(CoreFuture f):
+    """Of a Python task, without a pickle."""
+    cdef int kind = f.kind
+    cdef double d
+    if kind == FL_REPLY_NONE:
+        return None
+    if kind == FL_REPLY_FLOAT:
+        memcpy(&d, &f.scalar, 8)
+        return d
+    if kind == FL_REPLY_INT:
+        return <long long>f.scalar
+    if kind == FL_REPLY_TRUE or kind == FL_REPLY_FALSE:
+        return kind == FL_REPLY_TRUE
+    if f._value is not None:
+        return f._value
+    return b"" if kind == FL_REPLY_OBJECT_BYTES else bytearray() if kind == FL_REPLY_OBJECT_BYTEARRAY else ""
+
+
 cdef object unpack_reply(CoreFuture f):
     """The value; raises _Raised for an exception of the task, and others for
     what went wrong on the way."""
     cdef int kind = f.kind
-    cdef double d
     if f.outcome == HAS_CRASH:
         exitcode = <int32_t>f.code if f.scalar else None
         request, why = f._value
@@ -120,17 +137,10 @@ cdef object unpack_reply(CoreFuture f):
         raise _Raised(error_class("TaskTimeout")(
             f"{describe_task(f.callable, f._value, f.count)} ran longer than {f.limit_ns / 1e9:g} s; "
             f"its worker {f.pid} was killed"))
-    if kind == FL_REPLY_NONE:
-        return None
     if kind == FL_REPLY_SCALAR or kind == FL_REPLY_RETURNED:
         return native_value(f)
-    if kind == FL_REPLY_FLOAT:
-        memcpy(&d, &f.scalar, 8)
-        return d
-    if kind == FL_REPLY_INT:
-        return <long long>f.scalar
-    if kind == FL_REPLY_TRUE or kind == FL_REPLY_FALSE:
-        return kind == FL_REPLY_TRUE
+    if FL_REPLY_NONE <= kind <= FL_REPLY_OBJECT_TEXT:
+        return plain_value(f)
     if kind == FL_REPLY_PICKLE:
         try:
             return load_pickle(f._value, f.callable.main)

@@ -43,7 +43,7 @@
 #include <time.h>
 
 #define FL_MAGIC UINT64_C(0x316465786f6c7566) /* "fuloexd1" in memory */
-#define FL_VERSION 4u
+#define FL_VERSION 5u
 
 #define FL_LINE 64u          /* a cache line */
 #define FL_PAIR 128u         /* what the adjacent-line prefetcher fetches */

@@ -23,7 +23,9 @@
  * left it, then the bytes of the result, 16-aligned. Buffers that overlap in
  * the caller's memory overlap there too.
  *
- * PYTHON REQUESTS and replies are a struct fl_pickle: sizes, stream, buffers.
+ * PYTHON REQUESTS and replies are a struct fl_pickle: sizes, stream, buffers. Large
+ * bytes, bytearrays and texts among plain arguments are buffers, and as replies
+ * they stand alone: each is copied in and copied out, and by nobody in between.
  */
 #ifndef FL_MESSAGE_H
 #define FL_MESSAGE_H
@@ -67,6 +69,9 @@ static inline bool fl_request_python(uint32_t kind)
     X(TRUE, 0, PYTHON, 0, 1, 0)                                                                                           \
     X(INT, 0, PYTHON, 0, 1, 0)          /* an int that fits int64, in reply_scalar */                                     \
     X(FLOAT, 0, PYTHON, 0, 1, 0)        /* a float, its bits in reply_scalar */                                           \
+    X(OBJECT_BYTES, 1, PYTHON, 0, 1, 0) /* bytes, as they are */                                                          \
+    X(OBJECT_BYTEARRAY, 1, PYTHON, 0, 1, 0)                                                                               \
+    X(OBJECT_TEXT, 1, PYTHON, 0, 1, 0)  /* a str in UTF-8 */                                                              \
     X(PICKLE, 1, PYTHON, 0, 1, 1)       /* fl_pickle of the result */                                                     \
     X(RAISED, 1, PYTHON, 1, 1, 1)       /* fl_pickle of (exception, traceback's text) */                                  \
     X(NOT_REBUILT, 1, PYTHON, 1, 1, 1)  /* the arguments could not be unpickled: as RAISED */                             \
@@ -196,6 +201,7 @@ struct fl_pickle {
 };
 
 #define FL_PICKLE_KEYWORDS 1u /* the stream is (args, kwargs), not args */
+#define FL_PICKLE_COPIES 2u   /* the buffers are bytes and bytearrays, which have memory of their own */
 #define FL_BUFFER_READONLY (UINT64_C(1) << 63)
 
 static inline uint64_t fl_cell_size(uint32_t type)

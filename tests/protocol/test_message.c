@@ -68,7 +68,7 @@ static void interpreters_alone_say_that_they_serve(void)
         CHECK(!fl_reply_pickled(kind) || (fl_reply_serves(kind) && fl_reply_sized(kind)));
         serving += fl_reply_serves(kind);
     }
-    CHECK(serving == 8);
+    CHECK(serving == 11);
     CHECK(!fl_reply_serves(FL_REPLY_SETUP_FAILED) && !fl_reply_serves(FL_REPLY_UNSET));
     CHECK(fl_reply_pickled(FL_REPLY_RAISED) && !fl_reply_pickled(FL_REPLY_BYTES));
 }
