@@ -39,6 +39,7 @@ cdef Callable describe_native(Pool pool, object fn):
     """A function object of a ctypes.CDLL."""
     cdef Callable c = describe_function(pool, fn, fn.argtypes, fn.restype, fn.errcheck, (type(fn)._flags_ & 8) != 0)
     c.declared = True
+    c.overridden = overrides(type(fn))
     return c
 
 
@@ -100,7 +101,12 @@ cdef inline bint describes(Pool pool, Callable c, object fn) except -1:
     """Whether that is what it was when it was described."""
     if c.kind == KIND_PYTHON:
         return c.path is None or goes_by_name(pool, fn, c.module, c.path)
-    return not c.declared or (fn.argtypes is c.argtypes and fn.restype is c.restype and fn.errcheck is c.errcheck)
+    if not c.declared:
+        return True
+    if c.overridden:
+        return fn.argtypes is c.argtypes and fn.restype is c.restype and fn.errcheck is c.errcheck
+    return fl_attribute_is(fn, argtypes_of, c.argtypes) and fl_attribute_is(fn, restype_of, c.restype) and \
+        fl_attribute_is(fn, errcheck_of, c.errcheck)
 
 
 cdef bint is_chunk(object fn) except -1:

@@ -26,6 +26,7 @@ cdef class Callable:
     cdef object argtypes, restype, errcheck
     cdef Py_ssize_t count
     cdef bint declared     # by a ctypes function, whose argtypes and restype may be set anew
+    cdef bint overridden   # its class has attributes of its own in their places
     cdef bint addresses, use_errno, fast_result
     cdef uint32_t cells
     cdef uint8_t take[64]
@@ -60,6 +61,36 @@ cdef object ByReference = type(ctypes.byref(ctypes.c_int()))
 cdef object void_p = ctypes.c_void_p
 cdef object char_p = ctypes.c_char_p
 cdef object wchar_p = ctypes.c_wchar_p
+
+
+cdef extern from *:
+    """
+    /* The attribute as its descriptor reads it, compared: each submit() asks for three,
+     * and the way to the descriptor takes three times as long as the descriptor. */
+    static int fl_attribute_is(PyObject *thing, PyObject *descriptor, PyObject *expected)
+    {
+        PyGetSetDef *found = ((PyGetSetDescrObject *)descriptor)->d_getset;
+        PyObject *value = found->get(thing, found->closure);
+
+        Py_XDECREF(value); /* the function holds it */
+        return value ? value == expected : -1;
+    }
+    static int fl_is_getset(PyObject *thing) { return Py_IS_TYPE(thing, &PyGetSetDescr_Type); }
+    """
+    bint fl_attribute_is(object thing, object descriptor, object expected) except -1
+    bint fl_is_getset(object thing)
+
+
+cdef object argtypes_of = CFunction.argtypes
+cdef object restype_of = CFunction.restype
+cdef object errcheck_of = CFunction.errcheck
+
+
+cdef bint overrides(object kind) except -1:
+    """Whether a class of ctypes functions does not have these three of its base's."""
+    return not (fl_is_getset(argtypes_of) and fl_is_getset(restype_of) and fl_is_getset(errcheck_of)) or \
+        getattr(kind, "argtypes") is not argtypes_of or getattr(kind, "restype") is not restype_of or \
+        getattr(kind, "errcheck") is not errcheck_of
 
 
 # ctypes' letters on the wire: letter -> (fl_type, take)

@@ -825,3 +825,23 @@ def test_crashes_with_work_between_them_break_nothing(libc):
         for i in range(12):
             assert type(executor.submit(libc.raise_, signal.SIGKILL).exception()) is WorkerCrashed
             assert executor.submit(libc.abs, -i).result() == i
+
+
+def test_a_class_with_attributes_of_its_own(libm):
+    """What is declared is what its attributes say, wherever they come from."""
+
+    class Declared(ctypes._CFuncPtr):
+        _flags_ = ctypes._FUNCFLAG_CDECL
+        _restype_ = ctypes.c_int
+        given = (ctypes.c_double,)
+        argtypes = property(lambda self: self.given)
+        restype = ctypes.c_double
+        errcheck = None
+
+    cos = Declared(("cos", libm))
+    cos.__name__ = "cos"
+    with FuloadExecutor(1) as executor:
+        assert [executor.submit(cos, 0.0).result() for _ in range(3)] == [1.0] * 3
+        Declared.given = (ctypes.c_double, ctypes.c_double)
+        with pytest.raises(TypeError, match="takes 2 arguments"):
+            executor.submit(cos, 0.0)
