@@ -104,7 +104,7 @@ class Supervisor:
         self.looking = False
         self.mourned: deque[tuple[int, set[Worker]]] = deque()  # by count of SIGINTs: who is still to be reaped
         self.arriving_since: float | None = None
-        self.waking_until: float | None = None
+        self.waking_since: float | None = None
         self.failures = 0
         self.thread: Thread | None = None
 
@@ -210,7 +210,7 @@ class Supervisor:
         """In milliseconds."""
         deadlines = [crew.deadline for crew in self.roster.members()]
         now = time.monotonic()
-        if self.looking or self.arriving_since is not None or self.waking_until is not None:
+        if self.looking or self.arriving_since is not None or self.waking_since is not None:
             deadlines.append(now + _LOOK_SECONDS)
         wait = min((due - now for due in deadlines if due is not None), default=_LONGEST_WAIT)
         # Rounded up: it is not to look in vain shortly before.
@@ -247,7 +247,7 @@ class Supervisor:
         finally:
             self.mourned.append((count, ending))
             _core.sigint_handled(count)
-            self.waking_until = now + _WAKING_SECONDS
+            self.waking_since = now
             self.roster.wake()
 
     def _look_for_mourned(self) -> None:
@@ -260,10 +260,12 @@ class Supervisor:
     def _wake_main_thread(self, now: float) -> None:
         """Python's handlers run between bytecodes: a main thread that was on its way
         into a wait when the signal came sleeps on, and so does one whose signal came to
-        another thread. A wait that began before this look ends now. Some looks are
+        another thread. One that runs at all is given the time to. Some looks are
         enough, and it may be waiting for something else since."""
-        if self.waking_until is not None and not _core.sigint_wakes_main_thread(now < self.waking_until):
-            self.waking_until = None
+        if self.waking_since is None or now - self.waking_since < _LOOK_SECONDS:
+            return
+        if not _core.sigint_wakes_main_thread(now - self.waking_since < _WAKING_SECONDS):
+            self.waking_since = None
 
     def _look(self) -> None:
         """SIGINT, deadlines, and whether a handler of the user's took SIGINT from us."""
