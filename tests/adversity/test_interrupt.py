@@ -109,9 +109,14 @@ future = executor.submit(libc.usleep, 90_000_000)
 until(future.running)
 lock = threading.Lock()
 lock.acquire()
+waits = False
+
+def main_sleeps():
+    with open(f"/proc/self/task/{os.getpid()}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "S"
 
 def interrupt():
-    time.sleep(0.1)
+    until(lambda: waits and main_sleeps())
     signal.pthread_kill(threading.get_ident(), signal.SIGINT)
     time.sleep(90)
 
@@ -126,6 +131,7 @@ def test_a_sigint_that_does_not_end_the_wait(program):
         WAITS_DEAF
         + """
 try:
+    waits = True
     lock.acquire()
 except KeyboardInterrupt:
     report(cancelled=future.cancelled())
@@ -151,6 +157,7 @@ def handler(number, frame):
         + WAITS_DEAF
         + """
 try:
+    waits = True
     lock.acquire()
 except KeyboardInterrupt:
     again = lock.acquire(timeout=1.5)
