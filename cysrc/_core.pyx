@@ -17,6 +17,7 @@ The path of a task, and where each step stands:
       what has finished         turn.pxi       flags; the collector's turn
       take the reply            pool.pxi       Pool.finish; reply.pxi  out of the slot
       the future has ended      ending.pxi     store, announce, call back; counts.pxi
+                                conditions.pxi who sleeps in wait() or as_completed()
       bytes into a value        unpack.pxi     only when somebody looks
     a worker dies               crew.pxi       what the supervisor's thread tells and asks
                                 burial.pxi     what becomes of its tasks
@@ -60,7 +61,7 @@ from _pickle import PickleBuffer, dumps as pickle_dumps, loads as pickle_loads
 from _thread import allocate_lock, get_ident, start_new_thread
 from concurrent.futures import BrokenExecutor, CancelledError, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures._base import LOGGER as LOGGER
+from concurrent.futures._base import LOGGER as LOGGER, _Waiter
 from types import FunctionType as _FunctionType, GenericAlias
 
 from . import _pickling as pickling, _refusals
@@ -68,6 +69,7 @@ from ._glance import glance
 
 cdef extern from "Python.h":
     PyTypeObject *Py_TYPE(PyObject *o)
+    unsigned long PyThread_get_thread_ident()
 
 
 def say(log, text, *args):
@@ -104,6 +106,7 @@ include "frames.pxi"
 
 include "queue.pxi"
 include "counts.pxi"
+include "conditions.pxi"
 include "ending.pxi"
 include "windows.pxi"
 include "slots.pxi"

@@ -2,9 +2,8 @@
 # until somebody asks for one.
 #
 # All fields are written under the interpreter's lock. `_condition`, `_waiters`
-# and `_state` are what concurrent.futures.wait, as_completed and asyncio use;
-# once `_condition` exists, the state changes only while it is held, as they
-# expect.
+# and `_state` are what concurrent.futures.wait, as_completed and asyncio use: see
+# conditions.pxi. While one holds `_condition` it sees no change of `_state`.
 
 cdef object waiting_time(object timeout):
     """What result() and exception() are given, checked."""
@@ -35,7 +34,8 @@ cdef class CoreFuture:
     cdef Views views        # buffers that the call writes to
     cdef object arguments   # for errcheck
     cdef uint64_t count     # calls of a map in one task, or 0
-    cdef object condition, waiters, callbacks, sleepers
+    cdef FutureCondition condition
+    cdef object waiters, callbacks, sleepers
 
     def __cinit__(self, *args, **kwargs):
         self.slot = -1
@@ -56,7 +56,7 @@ cdef class CoreFuture:
     @property
     def _condition(self):
         if self.condition is None:
-            made = threading.Condition()
+            made = FutureCondition()
             if self.condition is None:
                 self.condition = made
         return self.condition
@@ -64,7 +64,7 @@ cdef class CoreFuture:
     @property
     def _waiters(self):
         if self.waiters is None:
-            made = []
+            made = WaiterList()
             if self.waiters is None:
                 self.waiters = made
         return self.waiters
@@ -79,6 +79,8 @@ cdef class CoreFuture:
 
     @property
     def _state(self):
+        if self.condition is not None and self.condition.untold is not None:
+            return "RUNNING"
         if self.status == FINISHED:
             return "FINISHED"
         if self.status == CANCELLED:
@@ -261,16 +263,12 @@ cdef class CoreFuture:
 
     def set_running_or_notify_cancel(self):
         """As in concurrent.futures; only for a future that no pool runs."""
-        condition = self._condition
-        with condition:
-            if self.status == CANCELLED_UNSAID:
-                self.status = CANCELLED
-                tell_waiters(self, CANCELLED)
-                condition.notify_all()
-                return False
-            if self.pool is None and self.status == PENDING:
-                self.status = RUNNING_BY_HAND
-                return True
+        if self.status == CANCELLED_UNSAID:
+            tell(self, mark_ended(self, CANCELLED))
+            return False
+        if self.pool is None and self.status == PENDING:
+            self.status = RUNNING_BY_HAND
+            return True
         LOGGER.critical("Future %s in unexpected state: %s", id(self), self._state)
         raise RuntimeError("Future in unexpected state")
 

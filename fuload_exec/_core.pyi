@@ -1,6 +1,5 @@
 # The extension module, as far as Python code uses it.
 
-import threading
 from _ctypes import CFuncPtr
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
@@ -27,7 +26,7 @@ def say(log: Callable[..., None], text: str, *args: object) -> None: ...
 
 class CoreFuture(Generic[_T]):
     # Attributes, not properties, as in concurrent.futures.Future.
-    _condition: threading.Condition
+    _condition: Any
     _waiters: list[Any]
     _state: str
     _result: _T | None

@@ -157,21 +157,20 @@ def test_what_is_attached_to_a_future_is_made_once(allocation, name):
     assert seen == [mine] and seen[0] is mine is getattr(future, name)
 
 
-def test_a_future_has_one_condition(monkeypatch):
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+def test_a_future_has_one_condition(allocation):
     """Another thread comes first while this one makes it."""
-    future = FuloadFuture()
-    make = threading.Condition
-    others = []
+    future, others = FuloadFuture(), []
 
-    def late():
-        monkeypatch.undo()
+    def come_first():
         thread = threading.Thread(target=lambda: others.append(future._condition))
         thread.start()
         thread.join()
-        return make()
 
-    monkeypatch.setattr(threading, "Condition", late)
-    assert future._condition is others[0] is future._condition
+    with collection(allocation, come_first):
+        mine = future._condition
+    gc.collect()
+    assert others == [mine] and others[0] is mine is future._condition
 
 
 @pytest.mark.parametrize("how", ["wait", "as_completed"])
