@@ -95,7 +95,6 @@ def test_nobody_looks_for_sleepers_while_there_are_none(pool, libc):
     executor = pool(2)
     futures = [executor.submit(libc.usleep, 60_000_000) for _ in range(5)]
     until(lambda: [w.state for w in executor.stats().workers] == ["busy"] * 2)
-    time.sleep(0.05)
     spent, woken = quiet_for([os.getpid()], 1.2)
     assert sum(woken.values()) < 100, woken
     # One that sleeps again finds work, and one that is new is looked after.
