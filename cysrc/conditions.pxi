@@ -20,7 +20,7 @@ cdef class FutureCondition:
     cdef unsigned long owner   # the thread that holds it, or 0; under the interpreter's lock
     cdef CoreFuture untold     # the future, once it has ended while this was held
     cdef object sleepers       # a threading.Condition for wait() and notify()
-    cdef bint unnotified         # those are to be notified of the end
+    cdef bint unnotified       # those are to be notified of the end
 
     def __cinit__(self):
         self.lock = allocate_lock()
@@ -41,10 +41,12 @@ cdef class FutureCondition:
             return
         self.owner = 0
         self.lock.release()
-        if self.untold is not None:
-            tell_untold(self)
-        if self.unnotified:
-            notify_sleepers(self)
+        try:
+            if self.untold is not None:
+                tell_untold(self)
+        finally:
+            if self.unnotified:
+                notify_sleepers(self)
 
     def __enter__(self):
         return self.acquire()
@@ -115,9 +117,12 @@ cdef class WaiterList(list):
 
 cdef tuple mark_ended(CoreFuture future, int status):
     """Set the state. Returns who is to be told now; who comes later sees the
-    state. Between the copy of the waiters and the state no other code runs."""
+    state. None if it has ended already: to make the copy may run any code, but
+    none runs between the copy and the state."""
     cdef FutureCondition condition
     cdef tuple waiters = tuple(future.waiters or ())
+    if future.status == FINISHED or future.status == CANCELLED:
+        return None
     condition = future.condition
     if condition is not None and condition.owner:
         condition.untold = future
@@ -126,23 +131,35 @@ cdef tuple mark_ended(CoreFuture future, int status):
     return waiters
 
 
+cdef int tell_waiter(CoreFuture future, object waiter) except -1:
+    if future.status == CANCELLED:
+        waiter.add_cancelled(future)
+    elif future.fails() is not None:
+        waiter.add_exception(future)
+    else:
+        waiter.add_result(future)
+    return 0
+
+
 cdef int tell(CoreFuture future, tuple waiters) except -1:
-    cdef FutureCondition condition = future.condition
+    """What one of them raises keeps nothing from the others."""
+    raised = None
     for waiter in waiters:
-        if future.status == CANCELLED:
-            waiter.add_cancelled(future)
-        elif future.fails() is not None:
-            waiter.add_exception(future)
-        else:
-            waiter.add_result(future)
-    if condition is not None and condition.sleepers is not None:
-        condition.unnotified = True
-        notify_sleepers(condition)
+        try:
+            tell_waiter(future, waiter)
+        except BaseException as error:
+            raised = error
+    notify_sleepers(future.condition)
+    if raised is not None:
+        raise raised
     return 0
 
 
 cdef int notify_sleepers(FutureCondition condition) except -1:
     """Notify who sleeps in the condition's wait(); if it is held, release() does."""
+    if condition is None or condition.sleepers is None:
+        return 0
+    condition.unnotified = True
     if not condition.owner and condition.acquire(False):
         condition.unnotified = False
         try:

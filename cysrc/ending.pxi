@@ -22,6 +22,8 @@ cdef int end_future(CoreFuture future, int status) except -1:
     """Ends it and tells the waiters; waits for nobody."""
     cdef Pool pool = future.pool
     cdef tuple waiters = mark_ended(future, status)
+    if waiters is None:
+        return 0
     let_go(future)
     if pool is not None:
         count_end(pool, future, status)
@@ -79,10 +81,12 @@ cdef int settle_cancelled(CoreFuture future) except -1:
 
 cdef int announce(CoreFuture future, int status, bint callbacks_here) except -1:
     """End with everything that others have attached."""
-    if not future.ended():
-        end_future(future, status)
-    if callbacks_here:
-        call_back(future)
+    try:
+        if not future.ended():
+            end_future(future, status)
+    finally:
+        if callbacks_here and future.ended():
+            call_back(future)
     return 0
 
 
@@ -112,8 +116,10 @@ cdef int end_by_hand(CoreFuture future, int outcome, object value) except -1:
     refuse_by_hand(future)
     future.outcome = outcome
     future._value = value
-    end_future(future, FINISHED)
-    call_back(future)
+    try:
+        end_future(future, FINISHED)
+    finally:
+        call_back(future)
     return 0
 
 
@@ -122,5 +128,6 @@ cdef bint cancel_by_hand(CoreFuture future) except -1:
         return future.ended() and future.status != FINISHED
     future.status = CANCELLED_UNSAID
     wake_sleepers(future)
+    notify_sleepers(future.condition)
     call_back(future)
     return True

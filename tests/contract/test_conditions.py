@@ -195,3 +195,40 @@ def test_wait_gives_up_in_time(gate):
             list(as_completed([held], timeout=0.01))
         with pytest.raises(OverflowError):
             wait([held], timeout=1e300)
+
+
+@pytest.mark.parametrize("end", [lambda future: future.set_result(3), lambda future: future.cancel()])
+def test_sleepers_hear_of_an_end_by_hand(end):
+    future, results = FuloadFuture(), []
+
+    def sleep():
+        with future._condition:
+            results.append(future._condition.wait_for(future.done, 20))
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    until(lambda: len(future._condition.notify.__self__._waiters) == 1)
+    end(future)
+    thread.join(20)
+    assert results == [True]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_waiter_that_raises_keeps_nothing_from_others(held):
+    future, first, last, called = FuloadFuture(), Waiter(), Waiter(), []
+
+    class Raises(Waiter):
+        def add_result(self, future):
+            raise Alarm
+
+    for waiter in (first, Raises(), last):
+        future._waiters.append(waiter)
+    future.add_done_callback(called.append)
+    with pytest.raises(Alarm):
+        if held:
+            with future._condition:
+                in_a_thread(lambda: future.set_result(3))
+        else:
+            future.set_result(3)
+    assert first.told == last.told == called == [future]
+    assert future.result() == 3 and future._state == "FINISHED"
