@@ -50,6 +50,7 @@ class RaisesAt:
 
     def __enter__(self):
         self.before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # 3.12 asks for one before settrace()
         sys.settrace(self)
         return self
 
