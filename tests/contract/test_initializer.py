@@ -99,8 +99,10 @@ def test_one_that_takes_its_worker_along(make_executor, initializer):
         all_broken(executor, futures)
 
 
-def test_many_tasks_behind_one_that_takes_its_worker_along(make_executor):
-    with make_executor(2, initializer=leave) as executor:
+def test_many_tasks_behind_one_that_takes_its_worker_along():
+    """Not tried with ProcessPoolExecutor: what submit() adds while its thread fails
+    the others may be left pending for ever (CPython 3.11.7)."""
+    with FuloadExecutor(2, initializer=leave) as executor:
         futures = []
         try:
             for i in range(100):
