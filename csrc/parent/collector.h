@@ -43,6 +43,7 @@
 #define FL_DOZE_MS 4                /* how often it looks at the flags while chunks of maps are under way */
 #define FL_QUIET_TICKS 8u           /* after this many without such work it sleeps for good */
 #define FL_PATIENT_TICKS 30u        /* after this many without a claim, one more is woken */
+#define FL_PATIENT_START_TICKS 1000u /* the same if all who could come are starting */
 #define FL_WORTH_A_WAKE_NS 50000u   /* tasks that take longer are worth waking another worker */
 #define FL_MOST_BOOST 1024u         /* workers that one tick wakes */
 
@@ -147,14 +148,16 @@ static inline int64_t fl_tick_missing(struct fl_parent *p, const struct fl_censu
                                       uint64_t claimed)
 {
     uint64_t boost = fl_hint(&p->boost);
+    /* On a busy machine a start takes long, and a second one makes it longer. */
+    uint32_t patience = c->called || c->asleep ? FL_PATIENT_TICKS : FL_PATIENT_START_TICKS;
     int64_t missing;
 
     if (claimed * FL_WORTH_A_WAKE_NS > (c->busy + c->polling) * (uint64_t)FL_TICK_MS * 1000000)
         return 0; /* those awake will get to it soon */
     p->unclaimed_ticks = claimed ? 0 : p->unclaimed_ticks + 1;
     missing = (int64_t)(boost < published ? boost : published) - (int64_t)(c->called + c->starting);
-    if (missing <= 0 && p->unclaimed_ticks >= FL_PATIENT_TICKS) {
-        /* Those who were called do not come: stopped, or starved. */
+    if (missing <= 0 && p->unclaimed_ticks >= patience) {
+        /* Those who were called, or start, do not come: stopped, or starved. */
         p->unclaimed_ticks = 0;
         missing = 1;
     }

@@ -39,6 +39,16 @@ def refusal(executor):
 # -- programs that are workers -------------------------------------------------------
 
 
+def test_one_that_starts_slowly(pool, worker_program, tmp_path):
+    """On a busy machine, say. For one task no second worker is started beside it."""
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\nsleep 0.3\nexec {worker_program}\n")
+    slow.chmod(0o755)
+    executor = pool(4, worker=str(slow))
+    assert executor.submit(own("echo"), b"x").result(timeout=PATIENCE) == b"x"
+    assert len(executor.worker_pids) == 1
+
+
 def test_tasks_by_name(pool, worker_program):
     executor = pool(2, worker=worker_program)
     texts = [b"text %d" % i for i in range(300)] + [b"x" * 100_000]
