@@ -115,18 +115,22 @@ cdef class WaiterList(list):
         list.append(self, waiter)
 
 
-cdef tuple mark_ended(CoreFuture future, int status):
+cdef list waiters_of(CoreFuture future):
+    """A copy. To make one may run any code; none runs between the copy and the return."""
+    return [waiter for waiter in future.waiters or ()]
+
+
+cdef list mark_ended(CoreFuture future, int status):
     """Set the state. Returns who is to be told now; who comes later sees the
-    state. None if it has ended already: to make the copy may run any code, but
-    none runs between the copy and the state."""
+    state. None if it has ended already, maybe while the copy was made."""
     cdef FutureCondition condition
-    cdef tuple waiters = tuple(future.waiters or ())
+    cdef list waiters = waiters_of(future)
     if future.status == FINISHED or future.status == CANCELLED:
         return None
     condition = future.condition
     if condition is not None and condition.owner:
         condition.untold = future
-        waiters = ()
+        waiters = []
     future.status = status
     return waiters
 
@@ -141,7 +145,7 @@ cdef int tell_waiter(CoreFuture future, object waiter) except -1:
     return 0
 
 
-cdef int tell(CoreFuture future, tuple waiters) except -1:
+cdef int tell(CoreFuture future, list waiters) except -1:
     """What one of them raises keeps nothing from the others."""
     raised = None
     for waiter in waiters:
@@ -170,9 +174,11 @@ cdef int notify_sleepers(FutureCondition condition) except -1:
 
 
 cdef int tell_untold(FutureCondition condition) except -1:
+    """Unless while the copy was made another thread has done it, or has taken the
+    condition: then it does that when it gives it back."""
     cdef CoreFuture future = condition.untold
-    cdef tuple waiters = tuple(future.waiters or ())
-    if condition.untold is not None:  # nobody else has done it
+    cdef list waiters = waiters_of(future)
+    if condition.untold is not None and not condition.owner:
         condition.untold = None
         tell(future, waiters)
     return 0

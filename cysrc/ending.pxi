@@ -21,7 +21,7 @@ cdef int let_go(CoreFuture future) except -1:
 cdef int end_future(CoreFuture future, int status) except -1:
     """Ends it and tells the waiters; waits for nobody."""
     cdef Pool pool = future.pool
-    cdef tuple waiters = mark_ended(future, status)
+    cdef list waiters = mark_ended(future, status)
     if waiters is None:
         return 0
     let_go(future)

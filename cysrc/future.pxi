@@ -264,7 +264,7 @@ cdef class CoreFuture:
     def set_running_or_notify_cancel(self):
         """As in concurrent.futures; only for a future that no pool runs."""
         if self.status == CANCELLED_UNSAID:
-            tell(self, mark_ended(self, CANCELLED) or ())
+            tell(self, mark_ended(self, CANCELLED) or [])
             return False
         if self.pool is None and self.status == PENDING:
             self.status = RUNNING_BY_HAND

@@ -14,6 +14,7 @@ import gc
 import os
 import threading
 from concurrent.futures import as_completed, wait
+from types import SimpleNamespace
 
 import pytest
 from support.waiting import until
@@ -171,6 +172,46 @@ def test_a_future_has_one_condition(allocation):
         mine = future._condition
     gc.collect()
     assert others == [mine] and others[0] is mine is future._condition
+
+
+@pytest.mark.parametrize("early", [0, 30])
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+def test_a_waiter_comes_while_others_are_told(allocation, early):
+    """Another thread takes the condition that was just given back, and reads the state before
+    the end shows: it attaches a waiter, which is told once."""
+    future, told, states = FuloadFuture(), [], []
+    waiter = SimpleNamespace(add_result=told.append)
+    future._waiters.extend(SimpleNamespace(add_result=lambda future: None) for _ in range(early))
+    read, on = threading.Event(), threading.Event()
+
+    def attach():
+        if future._condition.acquire(blocking=False):
+            states.append(future._state)
+            read.set()
+            on.wait(20)
+            if states[0] != "FINISHED":
+                future._waiters.append(waiter)
+            future._condition.release()
+        read.set()
+
+    thread = threading.Thread(target=attach)
+
+    def come_first():
+        thread.start()
+        read.wait(20)
+
+    release = future._condition.release
+    future._condition.acquire()
+    ending = threading.Thread(target=future.set_result, args=[3])
+    ending.start()
+    ending.join()
+    with collection(allocation, come_first):
+        release()
+    gc.collect()
+    on.set()
+    thread.join()
+    assert told == [future] * (states == ["RUNNING"])
+    assert future._state == "FINISHED"
 
 
 @pytest.mark.parametrize("how", ["wait", "as_completed"])
