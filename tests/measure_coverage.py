@@ -6,8 +6,9 @@
 
 All is built anew in build/coverage, with gcov's counters; Cython says in its C which
 lines of its sources it comes from, so these are counted too. Python is counted by
-coverage.py, also in the processes that tests start. A process that is killed, or
-leaves by _exit(), writes no counts: what only such ones run shows as not run.
+coverage.py, also in the processes that tests start. A process that a signal ends
+writes no counts, nor does the C of one that Python code ends by os._exit(): what
+only such ones run shows as not run.
 
 Writes build/coverage/report.txt: per file its share, how many lines it has, and
 those that nothing ran.
@@ -28,7 +29,32 @@ ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "build" / "coverage"
 TREE = PLACE / "tree"
 # The child that starts a worker shares its parent's memory: gcov's execve() would end the counting there.
-COUNTED = "-O1 -g --coverage -fprofile-update=atomic -fno-builtin-execve"
+COUNTED = "-O1 -g --coverage -fprofile-update=atomic -fno-builtin-execve -include {place}/counted.h"
+# Counts are written where C leaves past atexit(), and before Python ends itself by SIGINT,
+# once for each program or library; the rest, if there is any, at its end.
+HEADER = """
+#pragma once
+#define _FILE_OFFSET_BITS 64  /* as Python.h, which comes first otherwise */
+#include <unistd.h>
+extern void __gcov_dump(void);
+extern void __gcov_reset(void);
+extern int Py_AtExit(void (*)(void)) __attribute__((weak));
+__attribute__((weak, visibility("hidden"))) int counted_once;
+
+static void write_counts(void)
+{
+    __gcov_dump();
+    __gcov_reset();
+}
+
+__attribute__((constructor)) static void count_at_exit(void)
+{
+    if (Py_AtExit && !counted_once++)
+        Py_AtExit(write_counts);
+}
+
+#define _exit(code) (write_counts(), _exit(code))
+"""
 SETTINGS = """
 [run]
 source_pkgs = fuload_exec
@@ -46,10 +72,12 @@ def copy_tree() -> None:
     ignored = shutil.ignore_patterns("build", "*.so", "*.o", "*.a", "__pycache__", "_core.c", "_host.c", ".*", "bin", "lib")
     shutil.copytree(ROOT, TREE, ignore=ignored)
     (PLACE / "settings").write_text(SETTINGS.format(place=PLACE))
+    (PLACE / "counted.h").write_text(HEADER)
 
 
 def run(*command: str, **environment: str) -> int:
-    return subprocess.run(command, cwd=TREE, env={**os.environ, **environment}).returncode
+    """The programs that tests start find this tree, too, and not what is installed."""
+    return subprocess.run(command, cwd=TREE, env={**os.environ, "PYTHONPATH": str(TREE), **environment}).returncode
 
 
 def count_file(path: Path, arguments: list[str]) -> bool:
@@ -61,7 +89,7 @@ def count_file(path: Path, arguments: list[str]) -> bool:
 
 
 def count_all(arguments: list[str]) -> int:
-    if run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", CFLAGS=COUNTED, LDFLAGS="--coverage"):
+    if run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", CFLAGS=COUNTED.format(place=PLACE), LDFLAGS="--coverage"):
         raise SystemExit("the tree with counters cannot be built")
     libraries = TREE / "fuload_exec" / "lib" / "libraries"  # for worker programs of the tests
     libraries.write_text(libraries.read_text() + " --coverage")
