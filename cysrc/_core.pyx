@@ -19,6 +19,7 @@ The path of a task, and where each step stands:
       the future has ended      ending.pxi     store, announce, call back; counts.pxi
                                 conditions.pxi who sleeps in wait() or as_completed()
       bytes into a value        unpack.pxi     only when somebody looks
+    map()                       columns.pxi    a chunk's arguments and results; map_results.pxi  its iterator
     a worker dies               crew.pxi       what the supervisor's thread tells and asks
                                 burial.pxi     what becomes of its tasks
                                 look.pxi, verdicts.pxi  what no worker may have written
@@ -37,8 +38,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
                              PyObject_CheckBuffer, PyObject_GetBuffer)
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.float cimport PyFloat_AsDouble, PyFloat_CheckExact
-from cpython.long cimport PyLong_AsUnsignedLongLongMask, PyLong_CheckExact
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_AsDouble, PyFloat_CheckExact, PyFloat_FromDouble
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
+from cpython.long cimport (PyLong_AsLongLongAndOverflow, PyLong_AsUnsignedLongLongMask, PyLong_CheckExact,
+                           PyLong_FromLongLong)
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -103,6 +106,7 @@ include "catalogue.pxi"
 include "buffers.pxi"
 include "cells.pxi"
 include "frames.pxi"
+include "columns.pxi"
 
 include "queue.pxi"
 include "counts.pxi"
@@ -125,6 +129,7 @@ include "reply.pxi"
 include "unpack.pxi"
 include "waiting.pxi"
 include "future.pxi"
+include "map_results.pxi"
 
 include "pool.pxi"
 include "submitter.pxi"

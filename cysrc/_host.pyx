@@ -11,9 +11,11 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, P
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact, PyFloat_FromDouble
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact, PyLong_FromLongLong
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
@@ -30,6 +32,7 @@ cdef inline void copy_in(char *to, const void *data, uint64_t size) noexcept:
 
 
 include "frames.pxi"
+include "columns.pxi"
 
 
 def _import_pickler():
@@ -58,8 +61,6 @@ cdef extern from "Python.h":
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
     Py_ssize_t Py_REFCNT(PyObject *o)
-    Py_ssize_t PyList_GET_SIZE(object list)
-    PyObject *PyList_GET_ITEM(object list, Py_ssize_t i)
 
 cdef extern from *:
     """
@@ -173,7 +174,7 @@ cdef int keep_escaped(list views, Kept kept) except -1:
     cdef size_t size
     for i in range(PyList_GET_SIZE(views)):
         # One reference is the list's own.
-        if Py_REFCNT(PyList_GET_ITEM(views, i)) > 1:
+        if Py_REFCNT(<PyObject *>PyList_GET_ITEM(views, i)) > 1:
             escaped = True
     if not escaped:
         return 0

@@ -101,11 +101,15 @@ cdef list map_columns(Callable c, list columns, Py_ssize_t count, fl_address *ce
     return packed
 
 
-cdef bytearray packed_column(Callable c, Py_ssize_t i, list values, Py_ssize_t count):
+cdef object packed_column(Callable c, Py_ssize_t i, list values, Py_ssize_t count):
     """These values as items of the argument's type, one behind the other."""
     cdef char cell[16]
     cdef uint64_t size = fl_item_size(c.codes[i])
     cdef Py_ssize_t k
+    if c.take[i] == TAKE_DOUBLE:
+        column = pack_column(values)
+        if column is not values and column[0] == "d":
+            return column[1]
     packed = bytearray(<Py_ssize_t>size * count)
     for k in range(count):
         convert_scalar(c, i, values[k], cell)

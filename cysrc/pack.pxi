@@ -156,8 +156,8 @@ cdef bint holds_bytes(tuple args):
 cdef list parts_of(Callable c, object fn, tuple args, dict kwargs):
     """What is pickled of a task, and what messages call it."""
     if c.chunk:
-        fn, calls = args
-        parts = [(f"argument {i + 1}", value) for call in calls for i, value in enumerate(call)]
+        fn, columns = args
+        parts = [(f"argument {i + 1}", value) for i, column in enumerate(columns) for value in unpack_column(column)]
     else:
         parts = [(f"argument {i + 1}", value) for i, value in enumerate(args)]
     return [("the function", fn), *parts, *((f"argument {key!r}", value) for key, value in kwargs.items())]

@@ -280,24 +280,25 @@ cdef tuple python_arguments(Callable c, bytes request):
     elif not head.flags & FL_PICKLE_KEYWORDS:
         value = (value, {})
     args, kwargs = value
-    calls = args[1] if c.chunk else [args]
-    return [shorten(a) for a in calls[0]] + [f"{k}={shorten(v)}" for k, v in kwargs.items()], len(calls)
+    calls = 1
+    if c.chunk:
+        columns = [unpack_column(column) for column in args[1]]
+        args, calls = [column[0] for column in columns], len(columns[0])
+    return [shorten(a) for a in args] + [f"{k}={shorten(v)}" for k, v in kwargs.items()], calls
 
 
-cdef list map_results(CoreFuture f):
-    """The results of a chunk as Python scalars."""
+cdef object map_results(CoreFuture f):
+    """The results of a chunk as Python scalars, or as a column of them that is packed."""
     cdef Callable c = f.callable
     cdef uint64_t bits, size = fl_item_size(c.result_code), i
     cdef bytes data = f._value
     cdef Py_ssize_t k
-    cdef double *doubles
     if c.result_code == FL_VOID:
         return [None] * <Py_ssize_t>f.count
     if <uint64_t>len(data) != size * f.count:
         raise error_class("SlotCorrupted")(f"the results of {c.name}() are not as many as the calls")
-    if c.result_code == FL_F64 and c.convert is None:
-        doubles = <double *>PyBytes_AS_STRING(data)
-        return [doubles[k] for k in range(<Py_ssize_t>f.count)]
+    if c.convert is None and (c.result_code == FL_F64 or c.result_code == FL_I64):
+        return "d" if c.result_code == FL_F64 else "q", data
     if c.result_code == FL_F80:
         return [native_plain(c, 0, data[16 * k:16 * k + 16]) for k in range(<Py_ssize_t>f.count)]
     found = []

@@ -122,12 +122,12 @@ class NativeMap:
         except BaseException:
             cancel(futures)
             raise
-        return self._results(tasks, futures, due)
+        return _core.MapResults(self._results(tasks, futures, due))
 
     def _submit(self, task: tuple[list[Any], int]) -> FuloadFuture[Any]:
         return _core.submit_map(self.submitter, self.fn, *task, None)
 
-    def _results(self, tasks: Iterator[Any], futures: deque[FuloadFuture[Any]], due: float | None) -> Iterator[Any]:
+    def _results(self, tasks: Iterator[Any], futures: deque[FuloadFuture[Any]], due: float | None) -> Iterator[list[Any]]:
         with _core.passage:
             try:
                 while futures:
@@ -138,9 +138,9 @@ class NativeMap:
                         future.cancel()
                         del future
                     futures.extend(self._submit(task) for task in itertools.islice(tasks, 1))
-                    values.reverse()
-                    while values:
-                        yield values.pop()
+                    handed_on = [values]
+                    del values
+                    yield handed_on.pop()
             finally:
                 cancel(futures)
 

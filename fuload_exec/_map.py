@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from _pickle import PicklingError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future
+
+from ._core import MapResults, exception_of_map, pack_column, passage
+from ._in_worker.chunk import run_chunk
 
 TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
@@ -15,40 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "chunk_sizes", "count_of", "map_calls"]
 
-_LARGEST_CHUNK = 64
-
-
-# What an exception becomes on its way: see _pickling.packed().
-Packed = tuple[bytes, str, str]
-
-
-def run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> tuple[list[Any], Packed | None]:
-    """In the worker."""
-    results: list[Any] = []
-    try:
-        for args in calls:
-            results.append(fn(*args))
-    except BaseException as error:
-        from ._pickling import packed
-
-        return results, packed(error)
-    return results, None
-
-
-def _picklable_part(outcome: tuple[list[Any], Packed | None], fn: Callable[..., Any]) -> tuple[list[Any], Packed]:
-    """In the worker: what comes before that which cannot be pickled."""
-    from ._pickling import dump, explained, name_of, packed
-
-    results, _ = outcome
-    for i, value in enumerate(results):
-        try:
-            dump(value)
-        except Exception as reason:
-            return results[:i], packed(explained(reason, name_of(fn), [("the result", value)]))
-    return [], packed(PicklingError("results that can be pickled alone cannot be pickled together"))
-
-
-run_chunk.__fuload_picklable__ = _picklable_part  # type: ignore[attr-defined]
+# Chunks that nobody has asked for: the first have at most so many calls, the later
+# ones as many as take so long, judged by those that are back.
+_FIRST_CHUNK = 64
+_LARGEST_CHUNK = 4096
+_CHUNK_SECONDS = 0.0005
 
 
 def chunk_sizes(chunksize: int | None, count: int | None, workers: int, largest: int) -> Iterator[int]:
@@ -62,6 +35,30 @@ def chunk_sizes(chunksize: int | None, count: int | None, workers: int, largest:
     while True:
         yield from itertools.repeat(size, workers * 8)
         size = min(2 * size, largest)
+
+
+class _Growing:
+    """Sizes of chunks that nobody has asked for."""
+
+    def __init__(self, count: int | None, workers: int) -> None:
+        self.first = chunk_sizes(None, count, workers, _FIRST_CHUNK)
+        self.most = _LARGEST_CHUNK if count is None else min(_LARGEST_CHUNK, count // (workers * 8))
+        self.fitting = 1  # as far as is known
+        self.watched: deque[tuple[Future[Any], int]] = deque()
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        while self.watched and self.watched[0][0].done():
+            future, size = self.watched.popleft()
+            seconds = getattr(future, "timing", (None, None))[1]  # submit() may be another's
+            if seconds:
+                self.fitting = min(4 * size, int(size * _CHUNK_SECONDS / seconds))
+        return max(next(self.first), min(self.fitting, self.most))
+
+    def watch(self, future: Future[Any], size: int) -> None:
+        self.watched.append((future, size))
 
 
 def count_of(iterables: Iterable[Iterable[Any]]) -> int | None:
@@ -83,50 +80,67 @@ def map_calls(
     chunked: bool,
 ) -> Iterator[Any]:
     """The iterator that map() returns; the tasks (or the first `buffersize` of
-    them) are submitted before it is."""
+    them) are submitted before it is. With a buffer there is a chunksize."""
     due = None if timeout is None else time.monotonic() + timeout
-    calls = zip(*iterables)
     futures: deque[Future[Any]] = deque()
-    tasks: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]
-    if chunked:
-        sizes = chunk_sizes(chunksize, count_of(iterables), workers, _LARGEST_CHUNK)
-        tasks = ((run_chunk, (fn, chunk)) for chunk in _chunks(calls, sizes))
-    else:
-        tasks = ((fn, args) for args in calls)
+    tasks: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]] = iter(())
     try:
+        if chunked and chunksize is None:
+            _submit_chunks(submit, fn, iterables, workers, futures)
+        elif chunked:
+            chunks = _chunks(iterables, itertools.repeat(chunksize or 1))
+            tasks = ((run_chunk, (fn, [pack_column(column) for column in chunk])) for chunk in chunks)
+        else:
+            tasks = ((fn, args) for args in zip(*iterables))
         for target, args in itertools.islice(tasks, buffersize):
-            if chunked and chunksize is None and len(args[1]) > 1:
-                futures.extend(_submit_chunk(submit, *args))
-            else:
-                futures.append(submit(target, *args))
+            futures.append(submit(target, *args))
     except BaseException:
         cancel(futures)
         raise
     # Who holds the iterator holds the executor only as long as more is to be submitted.
-    return _results(submit if buffersize is not None else None, tasks, futures, due, chunked)
+    return MapResults(_results(submit if buffersize is not None else None, tasks, futures, due, chunked))
 
 
-def _chunks(calls: Iterator[tuple[Any, ...]], sizes: Iterator[int]) -> Iterator[list[tuple[Any, ...]]]:
-    while chunk := list(itertools.islice(calls, next(sizes))):
-        yield chunk
+def _chunks(iterables: tuple[Iterable[Any], ...], sizes: Iterable[int]) -> Iterator[list[list[Any]]]:
+    """The columns of each chunk."""
+    single = len(iterables) == 1
+    calls: Iterator[Any] = iter(iterables[0]) if single else zip(*iterables)
+    for size in sizes:
+        chunk = list(itertools.islice(calls, size))
+        if not chunk:
+            return
+        yield [chunk] if single else [list(column) for column in zip(*chunk)]
 
 
-def _submit_chunk(
-    submit: Callable[..., Future[Any]], fn: Callable[..., Any], calls: list[tuple[Any, ...]]
-) -> Iterator[Future[Any]]:
-    """A chunk that the caller did not ask for: if it cannot be sent as one,
-    each call has its own result or error."""
-    from ._errors import PayloadTooLarge  # in a worker it would load much
+def _submit_chunks(
+    submit: Callable[..., Future[Any]],
+    fn: Callable[..., Any],
+    iterables: tuple[Iterable[Any], ...],
+    workers: int,
+    futures: deque[Future[Any]],
+) -> None:
+    """Chunks that the caller has not asked for: if one cannot be sent as a whole, each of
+    its calls has its own result or error."""
+    sizes = _Growing(count_of(iterables), workers)
+    for chunk in _chunks(iterables, sizes):
+        future = _submit_whole(submit, fn, chunk)
+        if future is not None:
+            futures.append(future)
+            sizes.watch(future, len(chunk[0]))
+            continue
+        for args in zip(*chunk):
+            futures.append(submit(run_chunk, fn, [[value] for value in args]))
+
+
+def _submit_whole(submit: Callable[..., Future[Any]], fn: Callable[..., Any], chunk: list[list[Any]]) -> Future[Any] | None:
+    """None if it cannot be sent."""
+    from ._errors import PayloadTooLarge  # which loads much
 
     try:
-        future = submit(run_chunk, fn, calls)
-        if not _never_left(future):
-            yield future
-            return
+        future = submit(run_chunk, fn, [pack_column(column) for column in chunk])
     except PayloadTooLarge:
-        pass
-    for call in calls:
-        yield submit(run_chunk, fn, [call])
+        return None
+    return None if _never_left(future) else future
 
 
 def _never_left(future: Future[Any]) -> bool:
@@ -149,8 +163,6 @@ def _results(
     due: float | None,
     chunked: bool,
 ) -> Iterator[Any]:
-    from ._core import passage  # in a worker there is no such module
-
     with passage:
         yield from _ordered(submit, tasks, futures, due, chunked)
 
@@ -162,8 +174,7 @@ def _ordered(
     due: float | None,
     chunked: bool,
 ) -> Iterator[Any]:
-    from ._core import exception_of_map  # not in workers, which import this module
-
+    """The results of each chunk, as a column."""
     try:
         while futures:
             # No reference is kept during a yield: a result lives no longer
@@ -171,7 +182,7 @@ def _ordered(
             future = futures.popleft()
             try:
                 value = future.result() if due is None else future.result(due - time.monotonic())
-                results, failure = value if chunked else ([value], None)
+                column, failure = value if chunked else ([value], None)
                 error = exception_of_map(future, failure) if failure is not None else None
             finally:
                 future.cancel()
@@ -183,10 +194,9 @@ def _ordered(
                 else:
                     futures.append(submit(task[0], *task[1]))
                     del task
-            del value
-            results.reverse()
-            while results:
-                yield results.pop()
+            handed_on = [column]
+            del value, column
+            yield handed_on.pop()
             if error is not None:
                 try:
                     raise error

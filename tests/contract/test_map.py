@@ -15,11 +15,22 @@ from pathlib import Path
 
 import pytest
 from gates import pass_gate, report_and_pass_gate
-from map_tasks import divmod_behind_a_gate, fail_at, fail_with_a_lock_at, give_a_lock_at, give_thing, raise_instance_at
+from map_tasks import (
+    Whole,
+    divmod_behind_a_gate,
+    exit_at_once,
+    fail_at,
+    fail_with_a_lock_at,
+    give_a_lock_at,
+    give_thing,
+    is_loaded,
+    raise_instance_at,
+)
 from support.ids import shown
+from support.tasks import same
 from support.waiting import until
 
-from fuload_exec import FuloadExecutor
+from fuload_exec import FuloadExecutor, WorkerCrashed
 
 
 def test_results_in_order(make_executor):
@@ -467,3 +478,79 @@ def test_an_iterable_that_fails_behind_the_buffer():
         with pytest.raises(LookupError, match="no more"):
             list(results)
         assert executor.submit(abs, -1).result() == 1
+
+
+@pytest.mark.parametrize("chunksize", [None, 7, 1000])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.5, -0.0, float("inf"), -float("inf"), float("nan"), 5e-324],
+        [0, 1, -1, 2**63 - 1, -(2**63)],
+        [0, 2**63],
+        [1, -(2**63) - 1, 10**40],
+        [True, False],
+        [1, True, 2],
+        [1.0, 1, 2.5],
+        [1, 1.0],
+        [Whole(3), 4],
+        [4, Whole(3)],
+        [None, 1.5, "text", b"bytes", (1, 2)],
+    ],
+    ids=shown,
+)
+def test_values_of_every_kind_come_back_as_they_were(values, chunksize):
+    values = values * 30
+    with FuloadExecutor(1) as executor:
+        results = list(executor.map(same, values, chunksize=chunksize))
+        pairs = list(executor.map(divmod, [7.5, 8] * 20, [2, 2.5] * 20, chunksize=chunksize))
+    assert [(type(v), repr(v)) for v in results] == [(type(v), repr(v)) for v in values]
+    assert pairs == list(map(divmod, [7.5, 8] * 20, [2, 2.5] * 20))
+
+
+def test_one_iterator_given_twice(make_executor):
+    """Both arguments are read call by call."""
+    with make_executor(2) as executor:
+        items = iter(range(200))
+        assert list(executor.map(pow, items, itertools.repeat(1), chunksize=7)) == list(range(200))
+        items = iter(range(200))
+        assert list(executor.map(max, items, items)) == list(range(1, 200, 2))
+
+
+def test_chunks_grow_where_calls_are_short():
+    with FuloadExecutor(1) as executor:
+        list(executor.map(abs, range(100)))
+        before = executor.stats().submitted
+        assert list(executor.map(abs, iter(range(300_000)))) == list(range(300_000))
+        assert executor.stats().submitted - before < 300_000 / 64 / 2
+
+
+def test_chunks_stay_small_where_calls_are_long():
+    with FuloadExecutor(2) as executor:
+        list(executor.map(time.sleep, [0.002] * 32))
+        assert executor.stats().submitted == 16
+
+
+def test_a_chunk_imports_nothing_of_ours():
+    with FuloadExecutor(1) as executor:
+        names = ["concurrent.futures", "typing", "logging"] * 2
+        assert list(executor.map(is_loaded, names, chunksize=3)) == [False] * 6
+
+
+def test_a_closed_iterator_is_at_its_end():
+    with FuloadExecutor(1) as executor:
+        for results in (executor.map(abs, range(10)), executor.map(abs, range(10), chunksize=1)):
+            assert next(results) == 0
+            results.close()
+            assert list(results) == [] and iter(results) is results
+
+
+@pytest.mark.parametrize(
+    ("iterables", "first"),
+    [(([3, 4],), "(3"), ((["three", 4],), "('three'"), (([3, 4], [1.5, 2]), "(3, 1.5")],
+    ids=shown,
+)
+def test_a_crash_names_the_first_call_of_the_chunk(iterables, first):
+    with FuloadExecutor(1) as executor:
+        with pytest.raises(WorkerCrashed) as caught:
+            list(executor.map(exit_at_once, *iterables, chunksize=2))
+    assert f"exit_at_once{first}" in str(caught.value) and "2 calls" in str(caught.value)
