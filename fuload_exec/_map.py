@@ -134,11 +134,13 @@ def _submit_chunks(
 
 def _submit_whole(submit: Callable[..., Future[Any]], fn: Callable[..., Any], chunk: list[list[Any]]) -> Future[Any] | None:
     """None if it cannot be sent."""
-    from ._errors import PayloadTooLarge  # which loads much
-
     try:
         future = submit(run_chunk, fn, [pack_column(column) for column in chunk])
-    except PayloadTooLarge:
+    except ValueError as error:
+        from ._errors import PayloadTooLarge  # which loads much
+
+        if not isinstance(error, PayloadTooLarge):
+            raise
         return None
     return None if _never_left(future) else future
 

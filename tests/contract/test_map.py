@@ -554,3 +554,15 @@ def test_a_crash_names_the_first_call_of_the_chunk(iterables, first):
         with pytest.raises(WorkerCrashed) as caught:
             list(executor.map(exit_at_once, *iterables, chunksize=2))
     assert f"exit_at_once{first}" in str(caught.value) and "2 calls" in str(caught.value)
+
+
+def test_an_overridden_submit_that_refuses():
+    """What it raises is not taken for a chunk that is too large."""
+
+    class Refuses(FuloadExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            raise ValueError("not today")
+
+    with Refuses(1) as executor:
+        with pytest.raises(ValueError, match="not today"):
+            executor.map(abs, range(100))
