@@ -41,11 +41,9 @@ def configuration(what: str) -> str:
         return includes
     if what == "cflags":
         return f"{includes} -O2 -fPIC"
-    if what == "libs":
-        library = os.path.join(_PACKAGE, "lib")
-        with open(os.path.join(library, "libraries")) as others:
-            return f"-L{shlex.quote(library)} -lfuload_worker {others.read()}"
-    raise ValueError(f"what must be 'cflags', 'includes' or 'libs', got {what!r}")
+    library = os.path.join(_PACKAGE, "lib")
+    with open(os.path.join(library, "libraries")) as others:
+        return f"-L{shlex.quote(library)} -lfuload_worker {others.read()}"
 
 
 def compile_command(arguments: list[str]) -> list[str]:

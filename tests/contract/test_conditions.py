@@ -233,3 +233,16 @@ def test_a_waiter_that_raises_keeps_nothing_from_others(held):
             future.set_result(3)
     assert first.told == last.told == called == [future]
     assert future.result() == 3 and future._state == "FINISHED"
+
+
+def test_the_event_of_a_waiter():
+    """As threading.Event."""
+    future = FuloadFuture()
+    waiter = concurrent.futures._base._Waiter()
+    future._waiters.append(waiter)
+    event = waiter.event
+    assert not event.is_set() and event.wait(0) is False and event.wait(0.001) is False
+    event.set()
+    assert event.is_set() and event.wait() is True and event.wait(0) is True
+    event.clear()
+    assert not event.is_set() and event.wait(0) is False

@@ -291,3 +291,19 @@ def test_an_exception_that_was_raised_keeps_its_future_alive_for_nobody(make_fut
         assert seen() is None
     finally:
         gc.enable()
+
+
+def test_terminate_of_what_no_pool_runs():
+    future = FuloadFuture()
+    assert not future.terminate()
+    future.set_result(3)
+    assert not future.terminate() and future.result() == 3
+    cancelled = FuloadFuture()
+    cancelled.cancel()
+    assert cancelled.terminate()
+
+
+def test_set_exception_takes_a_class():
+    future = FuloadFuture()
+    future.set_exception(KeyError)
+    assert type(future.exception()) is KeyError

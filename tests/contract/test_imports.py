@@ -74,3 +74,9 @@ executor.shutdown()
         )
         == "BrokenExecutor False []\nWorkerCrashed 5\n"
     )
+
+
+def test_the_module_lists_what_it_has():
+    import fuload_exec
+
+    assert set(fuload_exec.__all__) <= set(dir(fuload_exec))

@@ -243,3 +243,14 @@ def test_a_refused_call_lets_its_buffers_go(declare, invert, executor):
     with pytest.raises(TypeError, match=r"swap_all\(\): argument 2"):
         executor.submit(swap_all, buffer, [1], 3)
     buffer.append(0)
+
+
+def test_arrays_of_one_kind_again_and_again():
+    memset = c.CDLL(None).memset
+    memset.argtypes, memset.restype = [c.POINTER(c.c_double), c.c_int, c.c_size_t], None
+    with FuloadExecutor(1) as executor:
+        for items in (numpy.ones(3), numpy.ones(5), array.array("d", [1.0]), numpy.ones(2)):
+            executor.submit(memset, items, 0, 8 * len(items)).result()
+            assert not any(items)
+        with pytest.raises(TypeError):
+            executor.submit(memset, numpy.ones(3, "f4"), 0, 4)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes as c
 
+import numpy
 import pytest
 from support.ids import shown
+
+from fuload_exec import FuloadExecutor
 
 CALLBACK = c.CFUNCTYPE(c.c_int, c.c_int)
 
@@ -163,3 +166,22 @@ def test_a_function_of_a_prototype(executor):
     function.argtypes = [c.c_int]
     with pytest.raises(TypeError, match="prototype.*take it from the library as an attribute"):
         executor.submit(function, -1)
+
+
+@pytest.mark.parametrize("member", [c.c_char, c.c_double])
+def test_structures_that_are_too_many_by_value(member):
+    kind = type("Kind", (c.Structure,), {"_fields_": [(f"m{i}", member) for i in range(200)]})
+    absolute = c.CDLL(None).abs
+    absolute.argtypes, absolute.restype = [kind] * 60, c.c_int
+    with FuloadExecutor(1) as executor:
+        with pytest.raises(TypeError, match=r"abs\(\): its (arguments take|types are too complex)"):
+            executor.submit(absolute, *[kind()] * 60)
+
+
+def test_an_array_of_objects_as_the_result():
+    absolute = c.CDLL(None).abs
+    absolute.argtypes = [c.c_int]
+    absolute.restype = numpy.ctypeslib.ndpointer(dtype=object, shape=(2,))
+    with FuloadExecutor(1) as executor:
+        with pytest.raises(TypeError, match="an array of Python objects"):
+            executor.submit(absolute, 1)
