@@ -7,6 +7,7 @@ cdef extern from "protocol/doorbell.h" nogil:
 
 cdef extern from "protocol/copy.h" nogil:
     void fl_copy(void *to, const void *data, size_t size)
+    void fl_copy_fresh(void *to, const void *data, size_t size)
 
 cdef extern from "protocol/message.h" nogil:
     ctypedef bint c_bool "_Bool"

@@ -15,10 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define FL_COPY_LONG 2048u /* glibc's memcpy uses `rep movsb` from here on, at the least */
 #define FL_COPY_PAGE 4096u
 #define FL_COPY_BLOCK 64u
+#define FL_FRESH_LARGE (1u << 20)
 
 /* memmove. */
 static inline void fl_copy(void *to, const void *from, size_t size)
@@ -36,6 +38,19 @@ static inline void fl_copy(void *to, const void *from, size_t size)
         }
     }
     memmove(t, f, size);
+}
+
+/* The same into a block that was just allocated: a large one would cost a fault for
+ * each of its small pages, which takes ten times as long as the copy. No harm if the
+ * system has no huge pages. */
+static inline void fl_copy_fresh(void *to, const void *from, size_t size)
+{
+    uintptr_t start = ((uintptr_t)to + FL_COPY_PAGE - 1) & ~(uintptr_t)(FL_COPY_PAGE - 1);
+    uintptr_t end = ((uintptr_t)to + size) & ~(uintptr_t)(FL_COPY_PAGE - 1);
+
+    if (size >= FL_FRESH_LARGE)
+        madvise((void *)start, end - start, MADV_HUGEPAGE);
+    fl_copy(to, from, size);
 }
 
 #endif
