@@ -205,7 +205,7 @@ cdef object load(list views, Kept kept):
     cdef uint32_t i
     cdef View view
     cdef bint in_window = size > worker.region.plan.slot_size
-    if not read_frame(at, size, &head, &offset):
+    if not fl_pickle_head(at, size, &head, &offset):
         raise ValueError("the request holds no pickle")
     stream = copied_bytes(at + offset, head.stream_size)
     if not head.buffers:
@@ -213,7 +213,7 @@ cdef object load(list views, Kept kept):
     offset += head.stream_size
     buffers = []
     for i in range(head.buffers):
-        if not read_part(at, size, i, &offset, &part, &readonly):
+        if not fl_pickle_buffer(at, size, i, &offset, &part, &readonly):
             raise ValueError("the request holds no pickle")
         if in_window and not head.flags & FL_PICKLE_COPIES:
             view = View.__new__(View)

@@ -54,6 +54,7 @@ cdef bint crash(Pool pool, uint32_t slot, int pid, object exitcode) except -1:
     cdef Task *task = future.again
     pool.futures[slot] = NULL
     future.slot = -1
+    request = request_of(pool, slot, future)
     cool_down(pool, slot)  # before anybody hears of it, and needs memory
     if future.retries and task != NULL and pool.broken is None and not pool.forced and \
             not pool.no_interpreter:
@@ -69,7 +70,6 @@ cdef bint crash(Pool pool, uint32_t slot, int pid, object exitcode) except -1:
     future.started_ns = fl_slot_began(s)
     future.scalar = exitcode is not None
     future.code = exitcode if exitcode is not None else 0
-    request = request_of(pool, slot)
     free_slot(pool, slot)
     settle(future, HAS_CRASH, (request, pool.no_interpreter or ""))
     Py_DECREF(future)

@@ -1,17 +1,21 @@
 # Timeouts: what is overdue, and when to look next.
 
-cdef object request_of(Pool pool, uint32_t slot):
-    """For messages: the request, if it is short."""
+cdef object request_of(Pool pool, uint32_t slot, CoreFuture future):
+    """For messages: the request, if it is short; of a long one for Python the
+    beginning, if its window is mapped."""
     cdef uint64_t size = fl_slot_at(&pool.region, slot).request_size
+    cdef fl_mapping *m = &pool.windows.maps[2 * slot + <int>FL_REQUEST]
     if size > pool.region.plan.slot_size:
-        return None
+        if m.at == NULL or not fl_request_python(future.asked):
+            return None
+        return PyBytes_FromStringAndSize(m.at, <Py_ssize_t>min(m.size, pool.region.plan.slot_size))
     return PyBytes_FromStringAndSize(fl_slot_area(&pool.region, slot, FL_REQUEST), <Py_ssize_t>size)
 
 
 cdef int time_out(Pool pool, CoreFuture future, uint64_t began, uint64_t now) except -1:
     """Ended, unless it has finished this very moment."""
     cdef uint32_t slot = <uint32_t>future.slot, worker
-    request = request_of(pool, slot)
+    request = request_of(pool, slot, future)
     if not condemn_slot(pool, future, &worker):
         return 0
     pool.kill(worker)

@@ -40,25 +40,3 @@ cdef int write_frame(char *to, uint32_t flags, bytes stream, list raws) except -
         length = part | FL_BUFFER_READONLY if readonly else part
         memcpy(to + sizeof(head) + 8 * <uint64_t>i, &length, 8)
     return 0
-
-
-cdef bint read_frame(const char *at, uint64_t size, fl_pickle *head, uint64_t *stream_at) noexcept:
-    """Its head, and where the stream begins. False: they do not fit into `size`.
-
-    Here and in read_part() every number is read once, checked and then used: the
-    other side may have gone wild, and be writing there."""
-    if size < sizeof(fl_pickle):
-        return False
-    memcpy(head, at, sizeof(fl_pickle))
-    stream_at[0] = sizeof(fl_pickle) + 8 * <uint64_t>head.buffers
-    return head.buffers <= FL_MAX_BUFFERS and stream_at[0] <= size and head.stream_size <= size - stream_at[0]
-
-
-cdef bint read_part(const char *at, uint64_t size, uint32_t i, uint64_t *offset, uint64_t *part, bint *readonly) noexcept:
-    """Buffer `i`: where it begins, after the end of what is before it, and its length."""
-    cdef uint64_t length
-    memcpy(&length, at + sizeof(fl_pickle) + 8 * <uint64_t>i, 8)
-    part[0] = length & ~FL_BUFFER_READONLY
-    readonly[0] = length & FL_BUFFER_READONLY != 0
-    offset[0] = fl_round(offset[0], FL_LINE)
-    return offset[0] <= size and part[0] <= size - offset[0]

@@ -122,7 +122,7 @@ cdef extern from "protocol/message.h" nogil:
         FL_VOID, FL_I8, FL_U8, FL_I16, FL_U16, FL_I32, FL_U32, FL_I64, FL_U64
         FL_F32, FL_F64, FL_F80, FL_ADDRESS, FL_STRUCT, FL_STRING, FL_WIDE_STRING, FL_POINTEE
         FL_ADDRESS_VALUE, FL_ADDRESS_IN, FL_ADDRESS_INOUT, FL_USES_ERRNO, FL_MAX_TYPES, FL_BUFFER_ZEROS
-        FL_MAX_ARGUMENTS, FL_MAX_DEPTH, FL_BUFFER_ALIGN, FL_MAX_BUFFERS, FL_PICKLE_KEYWORDS, FL_PICKLE_COPIES
+        FL_MAX_ARGUMENTS, FL_MAX_DEPTH, FL_BUFFER_ALIGN, FL_PICKLE_KEYWORDS, FL_PICKLE_COPIES
         FL_DESCRIBE_FUNCTION, FL_DESCRIBE_TASK, FL_DESCRIBE_PYTHON, FL_DESCRIBE_HOST, FL_DESCRIBE_SETUP, FL_DESCRIBE_NO_HOST
     uint64_t FL_BUFFER_READONLY
     ctypedef struct fl_address "struct fl_address":
@@ -155,7 +155,8 @@ cdef extern from "protocol/message.h" nogil:
         uint16_t kind
     bint fl_reply_load(fl_region *r, fl_slot *s, uint16_t request, fl_reply *reply)
     bint fl_reply_fails(uint32_t kind)
-    bint fl_pickle_check(const char *payload, uint64_t size, uint64_t *stream_at)
+    bint fl_pickle_head(const char *payload, uint64_t size, fl_pickle *head, uint64_t *stream_at)
+    bint fl_pickle_buffer(const char *payload, uint64_t size, uint32_t i, uint64_t *at, uint64_t *length, bint *readonly)
     const fl_description *fl_description_map(fl_region *r, uint32_t id)
     void fl_description_unmap(fl_region *r, uint32_t id, const fl_description *d)
     const char *fl_description_body(const fl_description *d)

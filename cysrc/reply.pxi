@@ -10,7 +10,7 @@ cdef object copy_pickle(char *at, uint64_t size):
     cdef uint64_t part = 0, offset = 0
     cdef bint readonly = False
     cdef uint32_t i
-    if not read_frame(at, size, &head, &offset):
+    if not fl_pickle_head(at, size, &head, &offset):
         raise not_a_pickle()
     stream = copied_bytes(at + offset, head.stream_size)
     if not head.buffers:
@@ -18,7 +18,7 @@ cdef object copy_pickle(char *at, uint64_t size):
     buffers = []
     offset += head.stream_size
     for i in range(head.buffers):
-        if not read_part(at, size, i, &offset, &part, &readonly):
+        if not fl_pickle_buffer(at, size, i, &offset, &part, &readonly):
             raise not_a_pickle()
         buffers.append(copied_bytes(at + offset, part) if readonly else copied_bytearray(at + offset, part))
         offset += part

@@ -267,14 +267,17 @@ cdef list native_arguments(Callable c, bytes request):
 
 cdef tuple python_arguments(Callable c, bytes request):
     """The first call's, and how many calls there are."""
-    cdef uint64_t stream_at
+    cdef uint64_t stream_at = 0, length
+    cdef uint32_t i
     cdef fl_pickle head
-    if not fl_pickle_check(PyBytes_AS_STRING(request), len(request), &stream_at):
+    cdef list sizes = []
+    # Of a long one it is the beginning, which holds no buffers.
+    if not fl_pickle_head(PyBytes_AS_STRING(request), len(request), &head, &stream_at):
         return ["..."], 1
-    memcpy(&head, PyBytes_AS_STRING(request), sizeof(head))
-    if head.buffers:
-        return ["..."], 1
-    value = glance(request[stream_at:stream_at + head.stream_size])
+    for i in range(head.buffers):
+        memcpy(&length, PyBytes_AS_STRING(request) + sizeof(head) + 8 * i, 8)
+        sizes.append(length & ~FL_BUFFER_READONLY)
+    value = glance(request[stream_at:stream_at + head.stream_size], sizes)
     if c.id == 0:
         value = value[1:]
     elif not head.flags & FL_PICKLE_KEYWORDS:

@@ -7,6 +7,7 @@ from _pickle import Unpickler
 
 TYPE_CHECKING = False  # typing itself is slow to import
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 __all__ = ["glance"]
@@ -27,6 +28,21 @@ class _Glance(Unpickler):
         return _Seen(name.rpartition(".")[2], (_Opaque,), {})
 
 
+class _Large(bytes):
+    """Stands for so many bytes beside the pickle, which nobody reads here."""
+
+    size: int
+
+    def __repr__(self) -> str:
+        return f"<{self.size} bytes>"
+
+
+def _large(size: int) -> _Large:
+    made = _Large()
+    made.size = size
+    return made
+
+
 class _Opaque:
     _args: tuple[Any, ...]
 
@@ -39,6 +55,8 @@ class _Opaque:
         pass
 
     def __repr__(self) -> str:
+        if type(self).__name__ == "str" and self._args and isinstance(self._args[0], _Large):
+            return f"<a text of {self._args[0].size} bytes>"
         arguments = ", ".join(map(repr, self._args))
         return f"<{type(self).__name__}({arguments})>" if arguments else f"<{type(self).__name__}>"
 
@@ -48,12 +66,12 @@ class _Opaque:
     __setstate__ = __setitem__ = append = extend = add = update = _ignore
 
 
-def glance(stream: bytes) -> Any:
+def glance(stream: bytes, sizes: Iterable[int] = ()) -> Any:
     """What stands in a pickle, for a message: numbers, texts and containers as
-    they are, everything else by its name.
+    they are, everything else by its name. `sizes`: of the buffers beside it.
 
     >>> import fractions, pickle
     >>> glance(pickle.dumps([1, fractions.Fraction(1, 3), len]))
     [1, <Fraction(1, 3)>, len]
     """
-    return _Glance(io.BytesIO(stream)).load()
+    return _Glance(io.BytesIO(stream), buffers=map(_large, sizes)).load()

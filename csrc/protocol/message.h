@@ -318,32 +318,30 @@ static inline bool fl_reply_load(const struct fl_region *r, const struct fl_slot
     return reply->size <= (rule.sized ? r->plan.max_payload : 0);
 }
 
-/* Either side: do stream and buffers lie inside `size` bytes? Gives the offset
- * of the stream. */
-static inline bool fl_pickle_check(const char *payload, uint64_t size, uint64_t *stream_at)
+/* Either side: a pickle's head, and where its stream begins. False: it does not lie
+ * inside `size` bytes. Here and in fl_pickle_buffer() every number is read once,
+ * checked and then used: the other side may have gone wild, and be writing there. */
+static inline bool fl_pickle_head(const char *payload, uint64_t size, struct fl_pickle *head, uint64_t *stream_at)
 {
-    struct fl_pickle head;
-    uint64_t at, i, part;
+    if (size < sizeof *head)
+        return false;
+    memcpy(head, payload, sizeof *head);
+    *stream_at = sizeof *head + 8 * (uint64_t)head->buffers;
+    return head->buffers <= FL_MAX_BUFFERS && *stream_at <= size && head->stream_size <= size - *stream_at;
+}
 
-    if (size < sizeof head)
-        return false;
-    memcpy(&head, payload, sizeof head);
-    if (head.buffers > FL_MAX_BUFFERS)
-        return false;
-    at = sizeof head + 8 * (uint64_t)head.buffers;
-    if (at > size || head.stream_size > size - at)
-        return false;
-    *stream_at = at;
-    at += head.stream_size;
-    for (i = 0; i < head.buffers; i++) {
-        memcpy(&part, payload + sizeof head + 8 * i, 8);
-        part &= ~FL_BUFFER_READONLY;
-        at = fl_round(at, FL_LINE);
-        if (at > size || part > size - at)
-            return false;
-        at += part;
-    }
-    return true;
+/* Buffer `i` of a pickle whose head has passed. `at`: the end of what is before it,
+ * then where it begins. */
+static inline bool fl_pickle_buffer(const char *payload, uint64_t size, uint32_t i, uint64_t *at, uint64_t *length,
+                                    int *readonly)
+{
+    uint64_t said;
+
+    memcpy(&said, payload + sizeof(struct fl_pickle) + 8 * (uint64_t)i, 8);
+    *length = said & ~FL_BUFFER_READONLY;
+    *readonly = (said & FL_BUFFER_READONLY) != 0;
+    *at = fl_round(*at, FL_LINE);
+    return *at <= size && *length <= size - *at;
 }
 
 /* Do the parts of a description fill no more than its `length` bytes? Strings

@@ -10,7 +10,7 @@ import pytest
 from support.ids import shown
 from support.tasks import same
 
-from fuload_exec import FuloadExecutor
+from fuload_exec import FuloadExecutor, WorkerCrashed
 
 LARGE = 1 << 16
 
@@ -115,3 +115,26 @@ def test_many_that_wait_for_a_slot():
     with FuloadExecutor(2, slots=2) as executor:
         values = [bytes([i]) * LARGE if i % 2 else chr(i) * LARGE for i in range(60)]
         assert [f.result() for f in [executor.submit(same, value) for value in values]] == values
+
+
+def die(*args):
+    os._exit(7)
+
+
+@pytest.mark.parametrize("size", [LARGE, 3_000_000])
+def test_a_crash_names_them_by_their_size(executor, size):
+    arguments = [(b"x" * size, f"<{size} bytes>"), (bytearray(size), f"<{size} bytes>"), ("x" * size, f"<a text of {size} bytes>")]
+    for value, said in arguments:
+        with pytest.raises(WorkerCrashed) as caught:
+            executor.submit(die, 3, value).result()
+        assert caught.value.task == f"die(3, {said})"
+        executor.submit(abs, -1).result()
+
+
+@pytest.mark.parametrize("count", [3, 1000, 1_000_000])
+def test_a_crash_names_an_array(executor, count):
+    import numpy
+
+    with pytest.raises(WorkerCrashed) as caught:
+        executor.submit(die, 1, numpy.ones(count)).result()
+    assert caught.value.task.startswith("die(1, <") and f"<{8 * count} bytes>" in caught.value.task

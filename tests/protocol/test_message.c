@@ -153,11 +153,18 @@ static volatile uint64_t read_sum;
 
 static bool pickle_passes(const char *at, uint64_t size)
 {
-    uint64_t stream_at = UINT64_MAX;
+    uint64_t stream_at = UINT64_MAX, offset, length;
+    struct fl_pickle head;
+    uint32_t i;
+    int readonly;
 
-    if (!fl_pickle_check(at, size, &stream_at))
+    if (!fl_pickle_head(at, size, &head, &stream_at))
         return false;
-    CHECK(stream_at <= size);
+    offset = stream_at + head.stream_size;
+    for (i = 0; i < head.buffers; i++, offset += length)
+        if (!fl_pickle_buffer(at, size, i, &offset, &length, &readonly))
+            return false;
+    CHECK(offset <= size);
     read_sum += read_pickle(at, stream_at);
     return true;
 }
@@ -177,11 +184,12 @@ static bool cut_passes(const struct packed *p, uint64_t size)
 static void valid_pickles_pass_and_cut_ones_fail(void)
 {
     uint64_t seed = 21, round, stream_at, cut;
+    struct fl_pickle head;
     struct packed p;
 
     for (round = 0; round < ROUNDS(3000); round++) {
         pack(&p, (uint32_t)draw_below(&seed, 6), draw_below(&seed, 200), draw_below(&seed, 300), &seed);
-        CHECK(fl_pickle_check(p.at, p.size, &stream_at) && stream_at == p.stream_at);
+        CHECK(fl_pickle_head(p.at, p.size, &head, &stream_at) && stream_at == p.stream_at);
         CHECK(pickle_passes(p.at, p.size));
         for (cut = 0; cut < p.size; cut += 1 + cut / 8)
             CHECK(!cut_passes(&p, cut));
