@@ -9,6 +9,7 @@ cdef class MapResults:
     cdef bytes packed
     cdef bint floats
     cdef Py_ssize_t at, count   # in it
+    cdef object __weakref__
 
     def __init__(self, columns):
         self.columns = columns

@@ -566,3 +566,26 @@ def test_an_overridden_submit_that_refuses():
     with Refuses(1) as executor:
         with pytest.raises(ValueError, match="not today"):
             executor.map(abs, range(100))
+
+
+@pytest.mark.parametrize("chunksize", [None, 1])
+def test_the_iterator_can_be_referred_to_weakly(make_executor, chunksize):
+    with make_executor(1) as executor:
+        results = executor.map(abs, range(3), **({"chunksize": chunksize} if chunksize else {}))
+        reference = weakref.ref(results)
+        assert reference() is results
+        del results
+        gc.collect()
+        assert reference() is None
+
+
+def test_an_overridden_submit_that_calls_here():
+    class Here(FuloadExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            future = concurrent.futures.Future()
+            future.set_result(fn(*args, **kwargs))
+            return future
+
+    with Here(1) as executor:
+        assert list(executor.map(abs, range(-200, 0))) == list(range(200, 0, -1))
+        assert list(executor.map(divmod, [7.5] * 70, [2.5] * 70)) == [(3.0, 0.0)] * 70
