@@ -28,8 +28,8 @@ cdef class MapResults:
         return taken_out(self.values, at)
 
     cdef int read_next(self) except -1:
-        self.values = self.packed = None
         self.at = self.count = 0
+        self.values = self.packed = None
         column = next(self.columns)
         if isinstance(column, list):
             self.values = column
@@ -42,8 +42,10 @@ cdef class MapResults:
 
     def close(self):
         """What is not finished is cancelled, as a generator's close() would."""
-        self.values = self.packed = None
+        # They go last: their finalizers may read this iterator.
+        cdef list values = self.values
         self.at = self.count = 0
+        self.values = self.packed = None
         self.columns.close()
 
 

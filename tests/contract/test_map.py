@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from gates import pass_gate, report_and_pass_gate
 from map_tasks import (
+    Thing,
     Whole,
     divmod_behind_a_gate,
     exit_at_once,
@@ -589,3 +590,14 @@ def test_an_overridden_submit_that_calls_here():
     with Here(1) as executor:
         assert list(executor.map(abs, range(-200, 0))) == list(range(200, 0, -1))
         assert list(executor.map(divmod, [7.5] * 70, [2.5] * 70)) == [(3.0, 0.0)] * 70
+
+
+def test_a_result_whose_finalizer_reads_the_closed_iterator(monkeypatch):
+    seen = []
+    with FuloadExecutor(1) as executor:
+        results = executor.map(give_thing, range(200))
+        next(results)
+        monkeypatch.setattr(Thing, "__del__", lambda self: seen.append(next(results, "end")), raising=False)
+        results.close()
+        monkeypatch.undo()
+    assert len(seen) > 1 and set(seen) == {"end"}
